@@ -1,0 +1,94 @@
+import type { Failure } from '../spec/errors.ts';
+import type { Desired, Projection, ReplicaPlan, WeightsPlan } from '../spec/lifecycle.ts';
+import type { ReplicaStage } from '../spec/states.ts';
+
+/**
+ * The activities by the queue that runs them. Workflows import these types only. Every one is idempotent: it may run
+ * twice, also at the same time, and the second finds what the first did. A user-visible failure is thrown as an
+ * `ApplicationFailure` whose `type` is an `ErrorCode` and whose first detail is the `Failure`.
+ */
+
+export interface ReplicaRef {
+  replicaId: string;
+  endpointId: string;
+}
+
+/** On the control queue: the store, the Hub's metadata, nothing that needs a particular host. */
+export interface ControlActivities {
+  /** Null when no such endpoint is stored (any more). */
+  loadDesired(input: { namespace: string; name: string }): Promise<Desired | null>;
+  publishProjection(input: { endpointId: string; projection: Projection }): Promise<void>;
+  /** Resolves the model to a commit and its files, once per revision. Throws HUB_*, NO_USABLE_FILE. */
+  pinRevision(input: { endpointId: string; revision: number }): Promise<{ commit: string | null }>;
+  /** The last step of a deletion: the row goes, the audit log stays. */
+  removeEndpoint(input: { endpointId: string }): Promise<void>;
+
+  beginReplica(input: ReplicaRef & { number: number; revision: number }): Promise<void>;
+  reportReplica(input: {
+    replicaId: string;
+    stage: ReplicaStage;
+    message: string;
+    failure?: Failure | null;
+  }): Promise<void>;
+  /** Finds a host with room and takes the place; says why not when there is none. */
+  reservePlace(input: ReplicaRef): Promise<{ hostId: string } | { hostId: null; message: string }>;
+  /** The same, but waits until there is room. Heartbeats. */
+  awaitPlace(input: ReplicaRef): Promise<{ hostId: string }>;
+  planReplica(
+    input: ReplicaRef & { number: number; hostId: string; workflowId: string },
+  ): Promise<ReplicaPlan>;
+  routeIn(input: ReplicaRef & { address: string }): Promise<void>;
+  /** No new requests from here on; returns the version a gateway must have seen for that to be true. */
+  routeOut(input: ReplicaRef): Promise<{ version: number }>;
+  /** Waits until no gateway has a request in flight on the replica, or until the deadline. Heartbeats. */
+  drain(input: ReplicaRef & { version: number }): Promise<{ drained: boolean; inFlight: number }>;
+  /** Gives the place back and closes the replica's row. */
+  releaseReplica(input: ReplicaRef & { stage: 'stopped' | 'failed'; failure: Failure | null }): Promise<void>;
+
+  setHostState(input: { hostId: string; state: 'ready' | 'lost' }): Promise<void>;
+  /** Workflow ids of the replicas the store places on this host. */
+  replicasOnHost(input: { hostId: string }): Promise<string[]>;
+
+  /** Hosts whose agents answer. */
+  listHosts(): Promise<string[]>;
+  /** Of these containers, the ones no live replica owns. */
+  findOrphans(input: { hostId: string; containers: OwnContainer[] }): Promise<string[]>;
+  /** Allocations and routes of replicas that are over, and replicas whose workflow is gone. */
+  sweepStore(): Promise<{ removed: number }>;
+}
+
+/** On the queue of one host, run by its agent. */
+export interface HostActivities {
+  /** Fetches what is missing of the revision's files and verifies them. Heartbeats `{ doneBytes, totalBytes }`. */
+  downloadWeights(input: {
+    replicaId: string;
+    weights: WeightsPlan;
+    sealed: string;
+  }): Promise<{ downloadedBytes: number }>;
+  /** Pulls the image unless the engine has it. Heartbeats. */
+  pullImage(input: { replicaId: string; image: string; sealed: string }): Promise<{ pulled: boolean }>;
+  /** Creates and starts the container, or finds it running. */
+  startContainer(input: ReplicaPlan): Promise<{ containerId: string; address: string }>;
+  /** Returns when the replica has answered its health route and a real inference. Heartbeats. */
+  waitReady(input: ReplicaPlan): Promise<{ address: string }>;
+  /** Stop signal, grace, removal; absent is success. */
+  stopContainer(input: {
+    replicaId: string;
+    containerName: string;
+    graceMs: number;
+  }): Promise<{ exitCode: number | null }>;
+  /**
+   * Runs for as long as the agent does: follows Docker's events and probes every replica of this host, and signals
+   * `containerLost` to the replica's workflow. Its heartbeats are the sign that the host is alive.
+   */
+  watchHost(input: { hostId: string }): Promise<void>;
+  /** Containers of this installation on this host, running or not. */
+  listContainers(): Promise<OwnContainer[]>;
+  removeContainers(input: { names: string[] }): Promise<void>;
+}
+
+export interface OwnContainer {
+  name: string;
+  replicaId: string;
+  createdAtMs: number;
+}

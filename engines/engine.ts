@@ -1,0 +1,63 @@
+import type { ErrorCode, Failure } from '../spec/errors.ts';
+import type { Instance } from '../spec/hardware.ts';
+import type { ContainerDescription, HttpProbe, WeightFile } from '../spec/lifecycle.ts';
+
+/** A file of the repository, as the Hub lists it. */
+export type RepositoryFile = WeightFile;
+
+export type FileSelection =
+  | { ok: true; files: RepositoryFile[] }
+  /** `message` says what was looked for, what the repository has, and what to set. */
+  | { ok: false; code: ErrorCode; message: string };
+
+export interface ContainerInput<Settings> {
+  settings: Settings;
+  instance: Instance;
+  /** The owner's plain environment; the platform's own variables win. */
+  env: Record<string, string>;
+  command: string[];
+  args: string[];
+  /** GPU indexes the replica was given on its host. */
+  gpus: number[];
+  /** Name under which the engine serves the model: the repository. */
+  servedName: string;
+}
+
+/** The names under which every engine's numbers are known here. */
+export type EngineMetric =
+  | 'running'
+  | 'waiting'
+  | 'promptTokens'
+  | 'generatedTokens'
+  | 'kvUsage'
+  | 'ttft'
+  | 'requestLatency';
+
+/** How a container ended, as Docker and its log tell it. */
+export interface ContainerEnd {
+  exitCode: number;
+  oomKilled: boolean;
+  logTail: string;
+}
+
+/**
+ * One inference engine: everything the platform must know about it, as pure functions. Adding an engine is adding one
+ * such value and its test; nothing else in the system names an engine.
+ */
+export interface Engine<Settings> {
+  readonly name: string;
+  /** The file that holds the settings' schema is `spec/images.ts`; this is its key in `model.image`. */
+  readonly variant: string;
+  /** Which files of the repository the engine needs below `/repository`. */
+  selectFiles(files: readonly RepositoryFile[], settings: Settings): FileSelection;
+  container(input: ContainerInput<Settings>): ContainerDescription;
+  /** Route answered with 200 once the engine is ready; null when there is none to ask. */
+  healthRoute(settings: Settings): string | null;
+  readiness(settings: Settings): HttpProbe | null;
+  /** A smallest real inference; null where the platform cannot know one. */
+  inference(settings: Settings, servedName: string): HttpProbe | null;
+  /** Environment variable through which the engine takes its API key; null when it has none. */
+  readonly apiKeyVariable: string | null;
+  readonly metrics: Partial<Record<EngineMetric, string>> | null;
+  classify(end: ContainerEnd): Failure;
+}

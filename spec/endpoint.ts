@@ -1,0 +1,214 @@
+import { z } from 'zod';
+import { type Image, imageSchema } from './images.ts';
+import { ENDPOINT_NAME } from './names.ts';
+import { ENDPOINT_STATES, ENDPOINT_TYPES } from './states.ts';
+
+/**
+ * The public API's endpoint, as it is written (`endpointCreate`, `endpointUpdate`) and read (`endpointWithStatus`).
+ * Unknown keys are dropped, not refused, because clients of several ages send keys of their own (`accountId`).
+ */
+
+const envMap = z.record(
+  z
+    .string()
+    .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'not a valid environment variable name')
+    .max(256),
+  z.string().max(32_768),
+);
+
+const measure = z
+  .union([
+    z.strictObject({ pendingRequests: z.number().positive().nullable() }),
+    z.strictObject({ hardwareUsage: z.number().positive().max(100).nullable() }),
+  ])
+  .describe(
+    'Metric and threshold in one; a null threshold takes the default (1.5 pending requests, 80 % usage).',
+  );
+
+const scalingFields = {
+  minReplica: z.int().min(0).max(1000),
+  maxReplica: z.int().min(0).max(1000),
+  /** Minutes without a request after which the last replica is stopped; needs `minReplica` 0. */
+  scaleToZeroTimeout: z.int().min(1).max(525_600).nullish(),
+  measure: measure.nullish(),
+  /** Older form of `measure`; ignored when `measure` is present. */
+  metric: z.enum(['hardwareUsage', 'pendingRequests']).nullish(),
+  threshold: z.number().positive().nullish(),
+};
+
+const route = z.object({
+  domain: z.string().max(253).nullish(),
+  path: z.string().startsWith('/').max(256).nullish(),
+});
+
+const modelFields = {
+  /** Hub repository, `owner/name` (or a bare legacy name); mounted read-only at `/repository` in the container. */
+  repository: z
+    .string()
+    .regex(/^[\w.-]{1,96}(?:\/[\w.-]{1,96})?$/, "not a Hub repository: write it as 'owner/name'"),
+  framework: z.enum(['custom', 'pytorch', 'llamacpp']),
+  image: imageSchema,
+  /** Branch, tag or commit; default: the newest commit of `main`. Pinned to a commit when the revision is made. */
+  revision: z.string().min(1).max(256).nullish(),
+  task: z.string().min(1).max(64).nullish(),
+  env: envMap.optional(),
+  secrets: envMap.optional(),
+  command: z.array(z.string()).max(64).nullish(),
+  args: z.array(z.string()).max(256).nullish(),
+  fromCatalog: z.boolean().optional(),
+};
+
+const type = z.enum(ENDPOINT_TYPES);
+const tags = z.array(z.string().min(1).max(64)).max(64);
+const provider = z.object({ vendor: z.string().min(1), region: z.string().min(1) });
+const compute = z.object({
+  accelerator: z.enum(['cpu', 'gpu', 'neuron']),
+  instanceType: z.string().min(1),
+  instanceSize: z.string().min(1),
+  scaling: z.object(scalingFields),
+});
+const model = z.object(modelFields);
+
+export const endpointCreate = z
+  .object({
+    name: z
+      .string()
+      .regex(ENDPOINT_NAME, 'lower-case letters, digits and inner hyphens only, 1 to 32 characters'),
+    type,
+    provider,
+    compute,
+    model,
+    tags: tags.nullish(),
+    route: route.nullish(),
+    cacheHttpResponses: z.boolean().nullish(),
+    experimentalFeatures: z.record(z.string(), z.unknown()).nullish(),
+  })
+  .meta({ id: 'Endpoint' });
+export type EndpointCreate = z.infer<typeof endpointCreate>;
+
+/** Absent means unchanged. `image`, `args`, `command`, `env`, `secrets` and `tags` are replaced as a whole. */
+export const endpointUpdate = z
+  .object({
+    type: type.optional(),
+    compute: compute
+      .partial()
+      .extend({ scaling: z.object(scalingFields).partial().optional() })
+      .optional(),
+    model: model.omit({ fromCatalog: true }).partial().optional(),
+    tags: tags.optional(),
+    route: route.nullish(),
+    cacheHttpResponses: z.boolean().nullish(),
+    experimentalFeatures: z.record(z.string(), z.unknown()).nullish(),
+  })
+  .meta({ id: 'EndpointUpdate' });
+export type EndpointUpdate = z.infer<typeof endpointUpdate>;
+
+/** Scaling after defaults: what the store keeps and the autoscaler reads. */
+export interface Scaling {
+  minReplica: number;
+  maxReplica: number;
+  /** Minutes; null when the endpoint never sleeps by itself (`minReplica` above 0). */
+  scaleToZeroTimeout: number | null;
+  measure: { pendingRequests: number | null } | { hardwareUsage: number | null } | null;
+}
+
+/**
+ * What the owner wants, after validation and defaults. Stored as JSON with the endpoint and snapshotted per revision.
+ * Values that must not be readable (`secrets`, registry credentials) are kept apart, encrypted: see `EndpointSecrets`.
+ */
+export interface EndpointSpec {
+  type: (typeof ENDPOINT_TYPES)[number];
+  provider: { vendor: string; region: string };
+  compute: {
+    accelerator: 'cpu' | 'gpu' | 'neuron';
+    instanceType: string;
+    instanceSize: string;
+    scaling: Scaling;
+  };
+  model: {
+    repository: string;
+    framework: 'custom' | 'pytorch' | 'llamacpp';
+    image: Image;
+    revision: string | null;
+    task: string | null;
+    env: Record<string, string>;
+    /** Names only; the values are in `EndpointSecrets`. */
+    secretNames: string[];
+    command: string[];
+    args: string[];
+    fromCatalog: boolean;
+  };
+  tags: string[];
+  route: { domain?: string | null | undefined; path?: string | null | undefined } | null;
+  cacheHttpResponses: boolean;
+  experimentalFeatures: Record<string, unknown>;
+}
+
+/** The secret part of an endpoint; encrypted at rest, sealed for one host when a container starts. */
+export interface EndpointSecrets {
+  env: Record<string, string>;
+  registry: { username: string; password: string } | null;
+}
+
+const actor = z.object({ id: z.string(), name: z.string() });
+const timestamp = z.iso.datetime({ precision: 3 });
+
+export const endpointStatus = z
+  .object({
+    state: z.enum(ENDPOINT_STATES),
+    message: z.string(),
+    errorMessage: z.string().nullable(),
+    /** Where requests go; null until first scheduled and while paused. */
+    url: z.string().nullable(),
+    readyReplica: z.int().min(0),
+    targetReplica: z.int().min(0),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+    createdBy: actor,
+    updatedBy: actor,
+    lastUsedAt: timestamp.nullable(),
+    private: z.object({ serviceName: z.string().nullish() }).nullable(),
+  })
+  .meta({ id: 'EndpointStatus' });
+export type EndpointStatus = z.infer<typeof endpointStatus>;
+
+export const endpointWithStatus = z
+  .object({
+    name: z.string(),
+    type,
+    provider,
+    compute: compute.extend({
+      id: z.string(),
+      scaling: z.object({
+        minReplica: z.int(),
+        maxReplica: z.int(),
+        scaleToZeroTimeout: z.int().nullable(),
+        measure: measure.nullable(),
+      }),
+    }),
+    model: z.object({
+      repository: z.string(),
+      framework: z.string(),
+      /** Registry credentials come back redacted, as `{"username":"","password":null}`. */
+      image: z.record(z.string(), z.record(z.string(), z.unknown())),
+      revision: z.string().nullable(),
+      task: z.string().nullable(),
+      env: z.record(z.string(), z.string()),
+      /** Names with empty values: what is secret is never sent back. */
+      secrets: z.record(z.string(), z.literal('')),
+      command: z.array(z.string()),
+      args: z.array(z.string()),
+      fromCatalog: z.boolean(),
+    }),
+    tags: z.array(z.string()),
+    healthRoute: z.string(),
+    route: route.nullable(),
+    cacheHttpResponses: z.boolean(),
+    experimentalFeatures: z.record(z.string(), z.unknown()),
+    notifications: z.record(z.string(), z.unknown()),
+    privateService: z.null(),
+    network: z.null(),
+    status: endpointStatus,
+  })
+  .meta({ id: 'EndpointWithStatus' });
+export type EndpointWithStatus = z.infer<typeof endpointWithStatus>;

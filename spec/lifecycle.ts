@@ -1,0 +1,147 @@
+import type { Failure } from './errors.ts';
+import type { DesiredPhase, EndpointState, ReplicaStage } from './states.ts';
+
+/**
+ * What passes between the store, the workflows and the activities: plain JSON, ids and states, never a secret.
+ */
+
+/** The part of a stored endpoint that its workflow decides by. */
+export interface Desired {
+  endpointId: string;
+  phase: DesiredPhase;
+  /** Counts every write. */
+  generation: number;
+  /** Counts the writes that need new containers; a replica belongs to exactly one revision. */
+  revision: number;
+  /** The generation of the last forced scale to zero; 0 when there was none. */
+  sleepGeneration: number;
+  minReplica: number;
+  maxReplica: number;
+  engine: string;
+  model: string;
+  /** The projection's `targetReplica` as last written: what a workflow without memory starts from. */
+  targetReplica: number;
+  /** Highest replica number ever given to this endpoint (0 when none), so that a fresh workflow goes on counting. */
+  lastReplicaNumber: number;
+  /** Replicas the store counts as alive: what a workflow without memory has to adopt or clear away. */
+  liveReplicas: ReplicaView[];
+}
+
+/** A replica as its endpoint sees it. */
+export interface ReplicaView {
+  number: number;
+  revision: number;
+  stage: ReplicaStage;
+  message: string;
+  hostId: string | null;
+  /** Milliseconds since the epoch. */
+  stageSince: number;
+  failure: Failure | null;
+  /** Waits for a place: no host has room for it now. */
+  blocked: boolean;
+  /** Set once the endpoint has asked it to stop. */
+  stopping: boolean;
+}
+
+/** What the endpoint's row shows to readers; written whenever it changes. */
+export interface Projection {
+  state: EndpointState;
+  message: string;
+  errorMessage: string | null;
+  readyReplica: number;
+  targetReplica: number;
+  /** The generation this is the result of looking at. */
+  observedGeneration: number;
+}
+
+/** Why a replica is told to stop. Shown in the Temporal UI. */
+export type StopReason = 'paused' | 'scaledToZero' | 'scaledDown' | 'deleted' | 'superseded';
+
+/** One file of a repository, as resolved and pinned for a revision. */
+export interface WeightFile {
+  path: string;
+  sizeBytes: number;
+  /** SHA-256 of an LFS file, or null for a small file that git keeps itself (then `gitSha1` is checked). */
+  sha256: string | null;
+  gitSha1: string | null;
+}
+
+/** The files of one commit that a replica needs. */
+export interface WeightsPlan {
+  repository: string;
+  /** Full commit hash. */
+  commit: string;
+  files: WeightFile[];
+}
+
+/**
+ * What a host needs to run one replica; everything but the secrets, which travel as `sealed`, a JWE only that host
+ * can open.
+ */
+export interface ReplicaPlan {
+  replicaId: string;
+  endpointId: string;
+  workflowId: string;
+  revision: number;
+  containerName: string;
+  weights: WeightsPlan | null;
+  container: ContainerDescription;
+  sealed: string;
+  readiness: ReadinessPlan;
+}
+
+/** What the JWE holds. */
+export interface SealedSecrets {
+  env: Record<string, string>;
+  registry: { username: string; password: string } | null;
+  /** Hub token for gated and private repositories. */
+  hubToken: string | null;
+  /** The key the engine of this one replica asks for. */
+  engineKey: string;
+}
+
+/** A container, engine-neutral: what `engines/` says and `activities/containers/` turns into a Docker call. */
+export interface ContainerDescription {
+  image: string;
+  /** Replaces the image's entrypoint when not empty. */
+  entrypoint: string[];
+  args: string[];
+  env: Record<string, string>;
+  /** Port inside the container. */
+  port: number;
+  cpus: number;
+  memoryBytes: number;
+  shmBytes: number;
+  pidsLimit: number;
+  /** Device indexes of the GPUs this replica may use. */
+  gpus: number[];
+  stopSignal: string;
+  /** How long the engine may take to end after the stop signal before it is killed. */
+  stopGraceMs: number;
+}
+
+export interface HttpProbe {
+  method: 'GET' | 'POST';
+  path: string;
+  body?: unknown;
+  timeoutMs: number;
+}
+
+/** When a container counts as ready: the health route answers 200 and, where the engine has one, a real inference. */
+export interface ReadinessPlan {
+  engine: string;
+  health: HttpProbe | null;
+  inference: HttpProbe | null;
+  /** Given up after this long in `initializing`. */
+  deadlineMs: number;
+}
+
+/** What a machine has, as its agent reports it. */
+export interface HostInventory {
+  cpus: number;
+  memoryBytes: number;
+  diskFreeBytes: number;
+  gpus: { index: number; model: string; memoryBytes: number }[];
+  dockerVersion: string;
+  os: string;
+}

@@ -1,0 +1,30 @@
+import { Kysely, Migrator, PostgresDialect } from 'kysely';
+import pg from 'pg';
+import * as initial from './migrations/0001-initial.ts';
+import type { Database } from './schema.ts';
+
+export type Store = Kysely<Database>;
+
+// bigint columns (sizes, versions, counters) stay far below 2^53, so they are read as numbers.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+
+const MIGRATIONS = { '0001-initial': initial };
+
+/**
+ * Opens a pool on `url` (a PostgreSQL connection string). Connects on first use; a lost connection is replaced by the
+ * pool, the statement that met it fails.
+ */
+export function openStore(url: string, options: { maxConnections?: number } = {}): Store {
+  const pool = new pg.Pool({ connectionString: url, max: options.maxConnections ?? 10 });
+  // Without a listener an idle connection that breaks would end the process.
+  pool.on('error', () => undefined);
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** Brings the schema up to date; several processes may call it at once, an advisory lock lets one at a time in. */
+export async function migrate(store: Store): Promise<string[]> {
+  const migrator = new Migrator({ db: store, provider: { getMigrations: async () => MIGRATIONS } });
+  const { error, results } = await migrator.migrateToLatest();
+  if (error) throw error;
+  return (results ?? []).filter((r) => r.status === 'Success').map((r) => r.migrationName);
+}

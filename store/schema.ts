@@ -1,0 +1,177 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { EndpointSpec } from '../spec/endpoint.ts';
+import type { Failure } from '../spec/errors.ts';
+import type { HostInventory, WeightsPlan } from '../spec/lifecycle.ts';
+import type { DesiredPhase, EndpointState, ReplicaStage } from '../spec/states.ts';
+
+/** The tables as Kysely sees them; made by the migrations in `migrations/`, which also say what each column is for. */
+export interface Database {
+  namespaces: NamespaceTable;
+  users: UserTable;
+  memberships: MembershipTable;
+  tokens: TokenTable;
+  endpoints: EndpointTable;
+  revisions: RevisionTable;
+  replicas: ReplicaTable;
+  hosts: HostTable;
+  allocations: AllocationTable;
+  routes: RouteTable;
+  gateways: GatewayTable;
+  gateway_load: GatewayLoadTable;
+  audit: AuditTable;
+}
+
+/** Read as Date, written as Date, defaulted by the database. */
+type CreatedAt = ColumnType<Date, Date | undefined, never>;
+type UpdatedAt = ColumnType<Date, Date | undefined, Date>;
+type Json<T extends object> = JSONColumnType<T, string, string>;
+type NullableJson<T extends object> = JSONColumnType<T | null, string | null, string | null>;
+
+interface NamespaceTable {
+  name: string;
+  kind: 'user' | 'organization';
+  created_at: CreatedAt;
+}
+
+interface UserTable {
+  id: string;
+  name: string;
+  email: string | null;
+  created_at: CreatedAt;
+}
+
+interface MembershipTable {
+  user_id: string;
+  namespace: string;
+  role: 'admin' | 'write' | 'read';
+}
+
+interface TokenTable {
+  id: string;
+  user_id: string;
+  name: string;
+  sha256: Buffer;
+  last4: string;
+  permissions: string[];
+  created_at: CreatedAt;
+  expires_at: Date | null;
+  revoked_at: Date | null;
+}
+
+interface EndpointTable {
+  id: string;
+  namespace: string;
+  name: string;
+  spec: Json<EndpointSpec>;
+  secrets: Buffer | null;
+  phase: DesiredPhase;
+  generation: number;
+  revision: number;
+  sleep_generation: number;
+  observed_generation: Generated<number>;
+  state: Generated<EndpointState>;
+  message: Generated<string>;
+  error_message: string | null;
+  ready_replica: Generated<number>;
+  target_replica: Generated<number>;
+  created_at: CreatedAt;
+  created_by: string;
+  updated_at: UpdatedAt;
+  updated_by: string;
+  last_used_at: Date | null;
+}
+
+interface RevisionTable {
+  endpoint_id: string;
+  revision: number;
+  spec: Json<EndpointSpec>;
+  secrets: Buffer | null;
+  weights: NullableJson<WeightsPlan>;
+  created_at: CreatedAt;
+}
+
+interface ReplicaTable {
+  id: string;
+  endpoint_id: string;
+  number: number;
+  revision: number;
+  stage: ReplicaStage;
+  message: Generated<string>;
+  host_id: string | null;
+  failure: NullableJson<Failure>;
+  created_at: CreatedAt;
+  stage_since: UpdatedAt;
+  ready_at: Date | null;
+  stopped_at: Date | null;
+}
+
+interface HostTable {
+  id: string;
+  name: string;
+  provider: string;
+  vendor: string;
+  region: string;
+  state: 'ready' | 'lost' | 'draining';
+  /** Host-private address its containers are published on. */
+  address: string;
+  public_key: Json<Record<string, unknown>>;
+  inventory: Json<HostInventory>;
+  joined_at: CreatedAt;
+  seen_at: UpdatedAt;
+}
+
+interface AllocationTable {
+  replica_id: string;
+  host_id: string;
+  cpus: number;
+  memory_bytes: number;
+  gpus: number[];
+}
+
+interface RouteTable {
+  replica_id: string;
+  endpoint_id: string;
+  address: string;
+  /** The engine's key, encrypted at rest. */
+  engine_key: Buffer;
+  state: 'ready' | 'draining';
+  /** Grows with every change of any route, so that gateways can say how far they have read. */
+  version: Generated<number>;
+}
+
+interface GatewayTable {
+  id: string;
+  /** Highest route version this gateway acts on. */
+  version: number;
+  seen_at: UpdatedAt;
+}
+
+interface GatewayLoadTable {
+  gateway_id: string;
+  endpoint_id: string;
+  /** Requests sent to a replica and not yet answered to the end, by replica id. */
+  in_flight: Json<Record<string, number>>;
+  /** Requests accepted that have no response status yet (held ones included). */
+  pending: number;
+  /** Accepted requests since this gateway started. */
+  requests: number;
+  last_request_at: Date | null;
+  reported_at: UpdatedAt;
+}
+
+interface AuditTable {
+  id: Generated<number>;
+  created_at: CreatedAt;
+  namespace: string;
+  action: string;
+  endpoint_id: string | null;
+  endpoint_name: string | null;
+  user_id: string;
+  user_name: string;
+  token_id: string | null;
+  ip: string | null;
+  user_agent: string | null;
+  request_id: string | null;
+  changes: NullableJson<{ path: string; before: unknown; after: unknown }[]>;
+  message: string;
+}

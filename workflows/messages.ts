@@ -1,0 +1,46 @@
+import { defineQuery, defineSignal } from '@temporalio/workflow';
+import type { Failure } from '../spec/errors.ts';
+import type { ReplicaView, StopReason } from '../spec/lifecycle.ts';
+
+/**
+ * What can be said to a workflow, and by whom. Signals carry facts and edges; the state they point at is in the store,
+ * so a repeated or a lost one does no harm. Importable by every process: it pulls in no workflow code.
+ */
+
+export const WORKFLOWS = {
+  endpoint: 'endpoint',
+  replica: 'replica',
+  host: 'host',
+  janitor: 'janitor',
+} as const;
+
+// --- to an endpoint
+export interface EndpointInput {
+  namespace: string;
+  name: string;
+}
+/** API: the stored spec has a new generation. */
+export const specChanged = defineSignal('specChanged');
+/** Gateway: a request came for an endpoint at zero. One per sleeping endpoint is enough. */
+export const wake = defineSignal('wake');
+/** Autoscaler: how many replicas the load asks for; clamped to the endpoint's bounds. */
+export const scaleTo = defineSignal<[{ replicas: number; reason: string }]>('scaleTo');
+/** Replica: where I am now. */
+export const replicaChanged = defineSignal<[ReplicaView]>('replicaChanged');
+export const endpointView = defineQuery<unknown>('view');
+
+// --- to a replica
+/** Endpoint: drain and stop. */
+export const stopReplica = defineSignal<[{ reason: StopReason }]>('stop');
+/** Agent: the container is not running any more, or no longer answers. */
+export const containerLost = defineSignal<[Failure]>('containerLost');
+/** Host: the machine is gone; there is nothing left to stop there. */
+export const hostLost = defineSignal<[Failure]>('hostLost');
+export const replicaView = defineQuery<ReplicaView>('view');
+
+// --- to a host
+export interface HostInput {
+  hostId: string;
+}
+/** API: an agent (again) joined under this id. */
+export const agentJoined = defineSignal('agentJoined');
