@@ -6,6 +6,7 @@ import type { DesiredPhase, EndpointState, ReplicaStage } from '../spec/states.t
 
 /** The tables as Kysely sees them; made by the migrations in `migrations/`, which also say what each column is for. */
 export interface Database {
+  installation: { id: string };
   namespaces: NamespaceTable;
   users: UserTable;
   memberships: MembershipTable;

@@ -2,6 +2,10 @@ import { type Kysely, sql } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
+    -- One row: the id that tells this installation's containers from another's on the same Docker engine.
+    CREATE TABLE installation (id text PRIMARY KEY);
+    INSERT INTO installation VALUES (substr(md5(random()::text || clock_timestamp()::text), 1, 8));
+
     CREATE TABLE namespaces (
       name        text PRIMARY KEY,
       kind        text NOT NULL CHECK (kind IN ('user', 'organization')),

@@ -1,0 +1,7 @@
+import { stopSharedPostgres } from './postgres.ts';
+
+export const mochaHooks = {
+  async afterAll(): Promise<void> {
+    await stopSharedPostgres();
+  },
+};
