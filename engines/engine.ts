@@ -50,6 +50,11 @@ export interface Engine<Settings> {
   readonly variant: string;
   /** Which files of the repository the engine needs below `/repository`. */
   selectFiles(files: readonly RepositoryFile[], settings: Settings): FileSelection;
+  /** Why the owner's arguments cannot be used, naming the field; null when they can. */
+  checkArgs(args: readonly string[]): string | null;
+  /** True for a variable the platform sets itself: one of that name given by the owner, secret or not, is left out. */
+  ownsVariable(name: string): boolean;
+  /** @throws EndpointsError BAD_ARGS with the sentence of `checkArgs` */
   container(input: ContainerInput<Settings>): ContainerDescription;
   /** Route answered with 200 once the engine is ready; null when there is none to ask. */
   healthRoute(settings: Settings): string | null;

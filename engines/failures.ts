@@ -1,0 +1,207 @@
+import type { ErrorCode, Failure } from '../spec/errors.ts';
+import type { ContainerEnd } from './engine.ts';
+
+interface FailureRule {
+  code: ErrorCode;
+  pattern: RegExp;
+  /** What it means and what to do; the engine's own line follows it. */
+  meaning: string;
+}
+
+/**
+ * What engines and their libraries write before they give up, most telling first: the first rule that matches a line of
+ * the log wins. The wrapper lines that follow every cause ("Engine core initialization failed", "exiting due to model
+ * loading error") are left out on purpose.
+ */
+export const FAILURE_RULES: readonly FailureRule[] = [
+  {
+    code: 'HUB_GATED',
+    pattern: /gated repo|GatedRepo|403 Client Error.*(huggingface|hf\.co)|Access to model .* is restricted/i,
+    meaning: 'The model is gated. Accept its licence on the Hub and give a token that has access.',
+  },
+  {
+    code: 'HUB_AUTH',
+    pattern: /Invalid credentials in Authorization header/i,
+    meaning: 'The Hub token is wrong or has expired. Give a valid one.',
+  },
+  {
+    code: 'HUB_NOT_FOUND',
+    pattern:
+      /401 Client Error.*(huggingface|hf\.co)|RepositoryNotFound|Repository Not Found|404 Client Error.*(huggingface|hf\.co)|not a valid model identifier/i,
+    meaning:
+      'The repository does not exist, is private or is gated. Check its name and give a token that may read it.',
+  },
+  {
+    code: 'HUB_REVISION',
+    pattern: /RevisionNotFound|Revision Not Found|Invalid rev id/i,
+    meaning: 'The repository has no such revision. Check model.revision.',
+  },
+  {
+    code: 'FILE_MISSING',
+    pattern:
+      /EntryNotFound|failed to open GGUF file|config\.json(['"`]? (was )?not found|.*No such file)|tokenizer\.json(['"`]?) not found|Cannot find any model weights|\/repository\S*.*No such file or directory|No such file or directory.*\/repository/i,
+    meaning: 'A file the engine needs is not in the repository.',
+  },
+  {
+    code: 'NO_USABLE_FILE',
+    pattern:
+      /invalid magic characters|model is corrupted or incomplete|invalid ggml type|failed to read magic|key not found in model/i,
+    meaning: 'The model file is damaged, or of a format this engine cannot read. Choose another file.',
+  },
+  {
+    code: 'UNSUPPORTED_ARCH',
+    pattern:
+      /are not supported for now|unknown model architecture|Model is not supported|failed to be inspected/i,
+    meaning:
+      'This engine image does not know the architecture of the model. Use a newer image or another engine.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /trust_remote_code/i,
+    meaning: 'The model brings code of its own, which is not run unless model.args allow it explicitly.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern:
+      /unrecognized arguments|unexpected argument|ArgumentValidation|error: invalid argument|error while handling (argument|environment variable)|error: argument |error: the argument/i,
+    meaning: 'The engine refused its arguments. Correct model.args, model.env or the image settings.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /KV cache is needed, which is larger/i,
+    meaning: 'The context does not fit. Use the length the engine prints as the greatest possible, or less.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /exec \S+ failed: |executable file not found/i,
+    meaning: 'The command cannot be run in this image. Correct model.command, or leave it out.',
+  },
+  {
+    code: 'GPU_OOM',
+    pattern:
+      /CUDA out of memory|OutOfMemoryError|cudaMalloc failed|unable to allocate CUDA\d* buffer|failed to allocate buffer for kv cache|Not enough memory|No available memory for the cache blocks|Free memory on device|less than desired GPU memory utilization/i,
+    meaning:
+      'The model does not fit into memory. Take a larger instance, a shorter context or smaller weights.',
+  },
+  {
+    code: 'NO_GPU',
+    pattern:
+      /could not select device driver|nvidia-smi'? command not found|Failed to infer device type|NotEnoughCUDADevices|no CUDA-capable device|CUDA driver version is insufficient/i,
+    meaning:
+      'The container sees no usable GPU. Check the driver and the NVIDIA Container Toolkit of the host.',
+  },
+  {
+    code: 'UNSUPPORTED_ARCH',
+    pattern: /not compatible with compile time compute cap|cuda compute cap|no kernel image is available/i,
+    meaning: 'The image was not built for this GPU. Choose the image variant that was.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /bfloat16 is only supported|DType \S+ is not supported/i,
+    meaning: 'The hardware cannot compute in this number format. Set the dtype to float16.',
+  },
+  {
+    code: 'HOST_OOM',
+    pattern: /NCCL error|ncclCommInitRank|bus error|insufficient shared memory/i,
+    meaning: 'The shared memory of the container did not suffice. Take an instance with more memory.',
+  },
+  {
+    code: 'HOST_OOM',
+    pattern: /signaled to shutdown with signal 9|Workload evicted|std::bad_alloc|Cannot allocate memory/i,
+    meaning:
+      'The container ran out of memory. Take an instance with more memory, or a smaller model or context.',
+  },
+  {
+    code: 'DISK_FULL',
+    pattern: /No space left on device|Disk quota exceeded/i,
+    meaning: "The host's disk is full. Free space or add some.",
+  },
+  {
+    code: 'CPU_ISA',
+    pattern: /Illegal instruction/i,
+    meaning: "The image needs a newer CPU than the host's.",
+  },
+  {
+    code: 'PORT_IN_USE',
+    pattern: /address already in use|couldn't bind HTTP server socket/i,
+    meaning: 'The port inside the container is taken.',
+  },
+  {
+    code: 'HUB_UNREACHABLE',
+    pattern: /Temporary failure in name resolution|Could not resolve host|(429|5\d\d) (Client|Server) Error/i,
+    meaning: 'The engine could not download something it asked for.',
+  },
+];
+
+/**
+ * Says why a container ended: by what it logged, else by how it ended. `engine` is the display name in the sentence. The
+ * log tail is passed on as it is, so secrets must be out of it before.
+ */
+export function classifyEnd(engine: string, end: ContainerEnd): Failure {
+  const { code, message } = findCause(engine, end);
+  return { code, message, exitCode: end.exitCode, ...(end.logTail ? { logTail: end.logTail } : {}) };
+}
+
+function findCause(engine: string, end: ContainerEnd): Pick<Failure, 'code' | 'message'> {
+  // The kernel's word is beyond doubt, and the log of a killed process ends anywhere.
+  if (end.oomKilled) {
+    return {
+      code: 'HOST_OOM',
+      message: `${engine} was killed because it used more memory than its instance has. Take an instance with more memory, or a smaller model or context.`,
+    };
+  }
+  const lines = end.logTail.split('\n');
+  for (const rule of FAILURE_RULES) {
+    const line = lines.find((text) => rule.pattern.test(text));
+    if (line) return { code: rule.code, message: `${engine}: ${rule.meaning} It said: ${sentence(line)}` };
+  }
+  return byExitCode(engine, end);
+}
+
+function byExitCode(engine: string, { exitCode, logTail }: ContainerEnd): Pick<Failure, 'code' | 'message'> {
+  const last = logTail.trimEnd().split('\n').at(-1);
+  const said = last ? ` Its last line: ${sentence(last)}` : ' It logged nothing.';
+  switch (exitCode) {
+    case 0:
+      return {
+        code: 'CONTAINER_EXITED',
+        message: `${engine} ended by itself with exit code 0; a server must keep running. Check model.command and model.args.${said}`,
+      };
+    case 2:
+    case 126:
+    case 127:
+      return {
+        code: 'BAD_ARGS',
+        message: `${engine} could not be started as asked (exit code ${exitCode}). Check model.command and model.args.${said}`,
+      };
+    case 132:
+      return {
+        code: 'CPU_ISA',
+        message: `${engine} used an instruction that the host's CPU does not have (exit code 132). Use an image built for older CPUs, or a newer host.${said}`,
+      };
+    case 137:
+      return {
+        code: 'UNKNOWN',
+        message: `${engine} was killed from outside (exit code 137, SIGKILL): by hand, or by the host when it ran short of memory.${said}`,
+      };
+    case 143:
+      return {
+        code: 'UNKNOWN',
+        message: `${engine} was stopped from outside (exit code 143, SIGTERM).${said}`,
+      };
+    default:
+      return { code: 'UNKNOWN', message: `${engine} ended with exit code ${exitCode}.${said}` };
+  }
+}
+
+/** Longest piece of an engine's line that goes into a message; the whole line is in the log tail. */
+const MAX_SENTENCE = 300;
+
+/** An engine's log line without its time stamp, level and padding. */
+function sentence(line: string): string {
+  const text = line
+    .replace(/^\d+(?:\.\d+){3} [A-Z] /, '')
+    .replace(/\s+/g, ' ')
+    .trim();
+  return text.length > MAX_SENTENCE ? `${text.slice(0, MAX_SENTENCE)}…` : text;
+}
