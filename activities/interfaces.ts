@@ -45,6 +45,9 @@ export interface ControlActivities {
   /** Gives the place back and closes the replica's row. */
   releaseReplica(input: ReplicaRef & { stage: 'stopped' | 'failed'; failure: Failure | null }): Promise<void>;
 
+  /** Runs for ever: reads the load once a second and signals the endpoints whose replica count should change. */
+  autoscale(): Promise<void>;
+
   setHostState(input: { hostId: string; state: 'ready' | 'lost' }): Promise<void>;
   /** Workflow ids of the replicas the store places on this host. */
   replicasOnHost(input: { hostId: string }): Promise<string[]>;

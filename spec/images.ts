@@ -15,7 +15,19 @@ const baseContainer = z.object({
   healthRoute: z.string().startsWith('/').max(256).nullish(),
 });
 
-const credentials = z.object({ username: z.string().min(1), password: z.string().min(1) });
+/** How registry credentials are stored with the spec and sent back: they are set, and they are not shown. */
+export const REDACTED_CREDENTIALS = { username: '', password: null } as const;
+
+export function isRedacted(given: { username: string; password?: string | null | undefined }): boolean {
+  return given.username === '' && given.password == null;
+}
+
+/** Both values, or the redacted form as it was read: in an update that keeps what is stored. */
+const credentials = z
+  .object({ username: z.string(), password: z.string().nullish() })
+  .refine((given) => isRedacted(given) || (given.username !== '' && given.password), {
+    message: 'give both username and password; {"username":"","password":null} keeps the stored ones',
+  });
 
 export const customImage = baseContainer.extend({ credentials: credentials.nullish() });
 

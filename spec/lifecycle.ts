@@ -19,12 +19,24 @@ export interface Desired {
   maxReplica: number;
   engine: string;
   model: string;
+  /** The revision's model is already resolved to a commit and its files. */
+  pinned: boolean;
+  limits: StartLimits;
   /** The projection's `targetReplica` as last written: what a workflow without memory starts from. */
   targetReplica: number;
   /** Highest replica number ever given to this endpoint (0 when none), so that a fresh workflow goes on counting. */
   lastReplicaNumber: number;
   /** Replicas the store counts as alive: what a workflow without memory has to adopt or clear away. */
   liveReplicas: ReplicaView[];
+}
+
+/** How often and how fast a replica that failed is started again; from `platform.yaml`. */
+export interface StartLimits {
+  /** Failed starts in a row before the endpoint is `failed`. */
+  maxStartFailures: number;
+  /** Delay before the next start, doubled with each failure in a row. */
+  retryBaseMs: number;
+  retryMaxMs: number;
 }
 
 /** A replica as its endpoint sees it. */
@@ -36,6 +48,8 @@ export interface ReplicaView {
   hostId: string | null;
   /** Milliseconds since the epoch. */
   stageSince: number;
+  /** When it first answered a real inference; null before. */
+  readyAt: number | null;
   failure: Failure | null;
   /** Waits for a place: no host has room for it now. */
   blocked: boolean;

@@ -12,6 +12,7 @@ export const WORKFLOWS = {
   replica: 'replica',
   host: 'host',
   janitor: 'janitor',
+  autoscaler: 'autoscaler',
 } as const;
 
 // --- to an endpoint

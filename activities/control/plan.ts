@@ -1,0 +1,99 @@
+import { engineFor } from '../../engines/index.ts';
+import type { EndpointSecrets } from '../../spec/endpoint.ts';
+import { EndpointsError } from '../../spec/errors.ts';
+import type { ReplicaPlan } from '../../spec/lifecycle.ts';
+import { containerName } from '../../spec/names.ts';
+import { loadRevision, pinWeights } from '../../store/lifecycle.ts';
+import { toApplicationFailure } from '../failures.ts';
+import type { ControlActivities } from '../interfaces.ts';
+import { seal } from '../seal.ts';
+import type { ControlDeps } from './deps.ts';
+import { instanceOf } from './placement.ts';
+import { revisionOf } from './revision.ts';
+
+/** What exactly a replica runs: the files of one commit, one container, the secrets sealed for one host. */
+export function planActivities(deps: ControlDeps): Pick<ControlActivities, 'pinRevision' | 'planReplica'> {
+  return {
+    pinRevision: (input) => pinRevision(deps, input).catch(fail),
+    planReplica: (input) => planReplica(deps, input).catch(fail),
+  };
+}
+
+function fail(error: unknown): never {
+  throw toApplicationFailure(error);
+}
+
+async function pinRevision(
+  { store, hub }: ControlDeps,
+  { endpointId, revision }: { endpointId: string; revision: number },
+): Promise<{ commit: string | null }> {
+  const found = await loadRevision(store, endpointId, revision);
+  if (!found)
+    throw new EndpointsError(
+      'NOT_FOUND',
+      `revision ${revision} of endpoint ${endpointId} is not stored any more`,
+    );
+  if (found.weights) return { commit: found.weights.commit };
+  const { model } = found.spec;
+  const resolved = await hub.resolveModel({ repository: model.repository, revision: model.revision });
+  const { engine, settings } = engineFor(model.image);
+  const selection = engine.selectFiles(resolved.files, settings);
+  if (!selection.ok) throw new EndpointsError(selection.code, selection.message);
+  await pinWeights(store, endpointId, revision, {
+    repository: model.repository,
+    commit: resolved.commit,
+    files: selection.files,
+  });
+  return { commit: resolved.commit };
+}
+
+async function planReplica(
+  deps: ControlDeps,
+  input: { replicaId: string; number: number; hostId: string; workflowId: string },
+): Promise<ReplicaPlan> {
+  const { store, vault, config } = deps;
+  const { spec, secrets, weights, endpointId, revision } = await revisionOf(store, input.replicaId);
+  const host = await store
+    .selectFrom('hosts')
+    .select('public_key')
+    .where('id', '=', input.hostId)
+    .executeTakeFirstOrThrow();
+  const place = await store
+    .selectFrom('allocations')
+    .select('gpus')
+    .where('replica_id', '=', input.replicaId)
+    .executeTakeFirst();
+  const { model } = spec;
+  const { engine, settings } = engineFor(model.image);
+  const own: EndpointSecrets = secrets
+    ? vault.decrypt<EndpointSecrets>(secrets, `revision:${endpointId}:${revision}`)
+    : { env: {}, registry: null };
+  return {
+    replicaId: input.replicaId,
+    endpointId,
+    workflowId: input.workflowId,
+    revision,
+    containerName: containerName(deps.installation, input.replicaId),
+    weights: weights && weights.files.length > 0 ? weights : null,
+    container: engine.container({
+      settings,
+      instance: instanceOf(deps, spec),
+      env: model.env,
+      command: model.command,
+      args: model.args,
+      gpus: place?.gpus ?? [],
+      servedName: model.repository,
+    }),
+    sealed: await seal(host.public_key, {
+      ...own,
+      hubToken: deps.hubToken,
+      engineKey: vault.engineKey(input.replicaId),
+    }),
+    readiness: {
+      engine: engine.name,
+      health: engine.readiness(settings),
+      inference: engine.inference(settings, model.repository),
+      deadlineMs: config.lifecycle.readyDeadlineSeconds * 1000,
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import { sql } from 'kysely';
+import type { Scaling } from '../spec/endpoint.ts';
+import type { Store } from './database.ts';
+
+/** One endpoint that may be scaled, with its load over all gateways. Times in milliseconds since the epoch. */
+export interface MeasuredEndpoint {
+  namespace: string;
+  name: string;
+  scaling: Scaling;
+  readyReplica: number;
+  targetReplica: number;
+  readySince: number;
+  load: { pending: number; inFlight: number; lastRequestAt: number | null };
+}
+
+/** A gateway silent for so long is gone, and its requests with it. */
+const GATEWAY_FRESH = '10 seconds';
+
+/** The load of all endpoints that serve now. One statement; what is idle costs one row. */
+export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
+  const { rows } = await sql<{
+    namespace: string;
+    name: string;
+    scaling: Scaling;
+    ready_replica: number;
+    target_replica: number;
+    ready_since: Date | null;
+    pending: number;
+    in_flight: number;
+    last_request_at: Date | null;
+  }>`
+    SELECT e.namespace, e.name, e.spec->'compute'->'scaling' AS scaling, e.ready_replica, e.target_replica,
+           (SELECT min(r.ready_at) FROM replicas r WHERE r.endpoint_id = e.id AND r.stopped_at IS NULL) AS ready_since,
+           coalesce(sum(l.pending) FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS pending,
+           coalesce(sum((SELECT sum(v::int) FROM jsonb_each_text(l.in_flight) AS t(k, v)))
+                    FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS in_flight,
+           max(l.last_request_at) AS last_request_at
+    FROM endpoints e
+    LEFT JOIN gateway_load l ON l.endpoint_id = e.id
+    LEFT JOIN gateways g ON g.id = l.gateway_id
+    WHERE e.phase = 'running' AND e.ready_replica > 0
+    GROUP BY e.id`.execute(store);
+  return rows.map((row) => ({
+    namespace: row.namespace,
+    name: row.name,
+    scaling: row.scaling,
+    readyReplica: row.ready_replica,
+    targetReplica: row.target_replica,
+    readySince: row.ready_since?.getTime() ?? 0,
+    load: {
+      pending: row.pending,
+      inFlight: row.in_flight,
+      lastRequestAt: row.last_request_at?.getTime() ?? null,
+    },
+  }));
+}

@@ -1,0 +1,132 @@
+import { sql } from 'kysely';
+import type { Instance } from '../spec/hardware.ts';
+import type { Store } from './database.ts';
+
+/** A host and what is already promised on it. */
+export interface HostRoom {
+  id: string;
+  cpus: number;
+  memoryBytes: number;
+  gpus: number[];
+  usedCpus: number;
+  usedMemoryBytes: number;
+  usedGpus: number[];
+}
+
+export interface Need {
+  cpus: number;
+  memoryBytes: number;
+  gpus: number;
+}
+
+const GIB = 1024 ** 3;
+
+export function needOf(instance: Instance): Need {
+  return { cpus: instance.cpus, memoryBytes: instance.memoryGb * GIB, gpus: instance.gpus };
+}
+
+/**
+ * The host with the most CPUs left among those with room, and the GPUs to use there; null when none has room. CPUs may
+ * be promised `cpuOvercommit` times over, memory and GPUs never.
+ */
+export function chooseHost(
+  hosts: readonly HostRoom[],
+  need: Need,
+  cpuOvercommit: number,
+): { hostId: string; gpus: number[] } | null {
+  const fits = hosts
+    .map((host) => ({
+      host,
+      cpusLeft: host.cpus * cpuOvercommit - host.usedCpus,
+      freeGpus: host.gpus.filter((index) => !host.usedGpus.includes(index)),
+    }))
+    .filter(
+      ({ host, cpusLeft, freeGpus }) =>
+        cpusLeft >= need.cpus &&
+        host.memoryBytes - host.usedMemoryBytes >= need.memoryBytes &&
+        freeGpus.length >= need.gpus,
+    )
+    .sort((a, b) => b.cpusLeft - a.cpusLeft || a.host.id.localeCompare(b.host.id));
+  const best = fits[0];
+  return best ? { hostId: best.host.id, gpus: best.freeGpus.slice(0, need.gpus) } : null;
+}
+
+/** Why no host has room, in words: what is needed, and what each host has left. */
+export function explainNoRoom(hosts: readonly HostRoom[], need: Need, cpuOvercommit: number): string {
+  const gib = (bytes: number) => Math.round((bytes / GIB) * 10) / 10;
+  const wanted = `${need.cpus} CPU, ${gib(need.memoryBytes)} GiB${need.gpus ? `, ${need.gpus} GPU` : ''}`;
+  if (hosts.length === 0) return `waiting for a host: none has joined (needs ${wanted})`;
+  const left = hosts.map(
+    (h) =>
+      `${h.id} has ${Math.round((h.cpus * cpuOvercommit - h.usedCpus) * 10) / 10} CPU, ${gib(h.memoryBytes - h.usedMemoryBytes)} GiB` +
+      (h.gpus.length || need.gpus ? `, ${h.gpus.length - h.usedGpus.length} GPU` : ''),
+  );
+  return `waiting for room: needs ${wanted}; ${left.join('; ')} left`;
+}
+
+/**
+ * Takes a place for a replica, or says why there is none. One transaction that locks the hosts of the region, so that
+ * two replicas never take the same GPU; a replica that has a place keeps it.
+ */
+export async function reservePlace(
+  store: Store,
+  want: { replicaId: string; vendor: string; region: string; need: Need; cpuOvercommit: number },
+): Promise<{ hostId: string } | { hostId: null; message: string }> {
+  return await store.transaction().execute(async (tx) => {
+    const hosts = await tx
+      .selectFrom('hosts')
+      .select(['id', 'inventory'])
+      .where('vendor', '=', want.vendor)
+      .where('region', '=', want.region)
+      .where('state', '=', 'ready')
+      .orderBy('id')
+      .forUpdate()
+      .execute();
+    const held = await tx
+      .selectFrom('allocations')
+      .select('host_id')
+      .where('replica_id', '=', want.replicaId)
+      .executeTakeFirst();
+    if (held) return { hostId: held.host_id };
+
+    const used = await tx.selectFrom('allocations').selectAll().execute();
+    const rooms = hosts.map((host): HostRoom => {
+      const own = used.filter((a) => a.host_id === host.id);
+      return {
+        id: host.id,
+        cpus: host.inventory.cpus,
+        memoryBytes: host.inventory.memoryBytes,
+        gpus: host.inventory.gpus.map((g) => g.index),
+        usedCpus: own.reduce((sum, a) => sum + a.cpus, 0),
+        usedMemoryBytes: own.reduce((sum, a) => sum + a.memory_bytes, 0),
+        usedGpus: own.flatMap((a) => a.gpus),
+      };
+    });
+    const place = chooseHost(rooms, want.need, want.cpuOvercommit);
+    if (!place) return { hostId: null, message: explainNoRoom(rooms, want.need, want.cpuOvercommit) };
+    await tx
+      .insertInto('allocations')
+      .values({
+        replica_id: want.replicaId,
+        host_id: place.hostId,
+        cpus: want.need.cpus,
+        memory_bytes: want.need.memoryBytes,
+        gpus: place.gpus,
+      })
+      .execute();
+    await tx
+      .updateTable('replicas')
+      .set({ host_id: place.hostId })
+      .where('id', '=', want.replicaId)
+      .execute();
+    return { hostId: place.hostId };
+  });
+}
+
+/** Removes what replicas that are over still hold; returns how much that was. */
+export async function sweepPlaces(store: Store): Promise<number> {
+  const over = sql<string>`(SELECT id FROM replicas WHERE stopped_at IS NOT NULL)`;
+  const places = await store.deleteFrom('allocations').where('replica_id', 'in', over).executeTakeFirst();
+  const routes = await store.deleteFrom('routes').where('replica_id', 'in', over).executeTakeFirst();
+  return Number(places.numDeletedRows + routes.numDeletedRows);
+}

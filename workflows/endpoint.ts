@@ -1,0 +1,321 @@
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import {
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  getExternalWorkflowHandle,
+  ParentClosePolicy,
+  setCurrentDetails,
+  setHandler,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Desired, Projection, ReplicaView, StopReason } from '../spec/lifecycle.ts';
+import { replicaId, replicaWorkflowId } from '../spec/names.ts';
+import { isFinal } from '../spec/states.ts';
+import { attributePairs, setAttributes } from './attributes.ts';
+import {
+  type EndpointInput,
+  endpointView,
+  replicaChanged,
+  scaleTo,
+  specChanged,
+  stopReplica,
+  wake,
+} from './messages.ts';
+import { store } from './options.ts';
+import { countFailure, type FailureStreak } from './policy/failures.ts';
+import { plan } from './policy/plan.ts';
+import { replica } from './replica.ts';
+
+/** What an endpoint remembers from one run to the next; plain JSON. */
+export interface EndpointMemory {
+  v: 1;
+  endpointId: string;
+  phase: Desired['phase'];
+  generation: number;
+  /** The last forced scale to zero that was obeyed. */
+  sleepGeneration: number;
+  target: number;
+  nextNumber: number;
+  replicas: ReplicaView[];
+  streak: FailureStreak | null;
+  published: Projection | null;
+}
+
+/**
+ * One endpoint for its whole life: load what the owner wants, plan, act, publish, wait for news. Signals only say that
+ * there is news; the wish itself is always read from the store.
+ */
+export async function endpoint(input: EndpointInput, memory?: EndpointMemory): Promise<void> {
+  await new Endpoint(input, memory ?? null).run();
+}
+
+class Endpoint {
+  readonly #input: EndpointInput;
+  #memory: EndpointMemory | null;
+  /** The stored wish has to be read again. */
+  #specDirty: boolean;
+  /** There is something to reconcile. */
+  #dirty = true;
+  /** News that handlers noted and the next round takes in. */
+  #woken = false;
+  #asked: number | null = null;
+  #views: ReplicaView[] = [];
+  /** Replicas found in the store by a workflow without memory, still to be taken over. */
+  #foundlings: ReplicaView[] = [];
+
+  constructor(input: EndpointInput, memory: EndpointMemory | null) {
+    this.#input = input;
+    this.#memory = memory;
+    this.#specDirty = memory === null;
+    const note = (take: () => void) => {
+      take();
+      this.#dirty = true;
+    };
+    setHandler(specChanged, () => note(() => (this.#specDirty = true)), {
+      description: 'The stored spec has a new generation',
+    });
+    setHandler(wake, () => note(() => (this.#woken = true)), {
+      description: 'A request waits while the endpoint is at zero',
+    });
+    setHandler(scaleTo, ({ replicas }) => note(() => (this.#asked = replicas)), {
+      description: 'The load asks for so many replicas',
+    });
+    setHandler(replicaChanged, (view) => note(() => this.#views.push(view)), {
+      description: 'A replica reached another stage',
+    });
+    setHandler(endpointView, () => this.#memory);
+  }
+
+  async run(): Promise<void> {
+    let desired: Desired | null = null;
+    for (;;) {
+      if (this.#specDirty || desired === null) {
+        this.#specDirty = false;
+        desired = await store.loadDesired(this.#input);
+        if (desired === null) {
+          if (this.#specDirty) continue;
+          return;
+        }
+        this.#adopt(desired);
+      }
+      this.#dirty = false;
+      const wakeAt = await this.#reconcile(desired);
+      if (desired.phase === 'deleted' && this.#require().replicas.length === 0) {
+        await store.removeEndpoint({ endpointId: desired.endpointId });
+        // The name may have been taken again meanwhile: look once more before ending.
+        this.#memory = null;
+        desired = null;
+        continue;
+      }
+      await this.#wait(wakeAt);
+    }
+  }
+
+  #require(): EndpointMemory {
+    if (!this.#memory) throw new Error('no endpoint loaded');
+    return this.#memory;
+  }
+
+  /** Takes a freshly read wish in: first sight, a new generation, or nothing new. */
+  #adopt(desired: Desired): void {
+    const { minReplica, maxReplica } = desired;
+    const awake = Math.max(1, minReplica);
+    const known = this.#memory?.endpointId === desired.endpointId ? this.#memory : null;
+    if (!known) {
+      // Without memory (first run, or Temporal's database was lost) the store's projection is where to go on from.
+      const fresh = desired.lastReplicaNumber === 0 && desired.sleepGeneration === 0;
+      this.#memory = {
+        v: 1,
+        endpointId: desired.endpointId,
+        phase: desired.phase,
+        generation: desired.generation,
+        sleepGeneration: desired.sleepGeneration,
+        target: fresh ? awake : desired.targetReplica,
+        nextNumber: desired.lastReplicaNumber + 1,
+        replicas: desired.liveReplicas,
+        streak: null,
+        published: null,
+      };
+      this.#foundlings = [...desired.liveReplicas];
+      setAttributes({
+        EndpointNamespace: this.#input.namespace,
+        EndpointName: this.#input.name,
+        EndpointEngine: desired.engine,
+        EndpointModel: desired.model,
+      });
+      return;
+    }
+    if (known.phase === 'paused' && desired.phase === 'running') known.target = awake;
+    if (desired.sleepGeneration > known.sleepGeneration) known.target = 0;
+    else if (known.target > 0)
+      known.target = Math.min(Math.max(known.target, minReplica), Math.max(maxReplica, 1));
+    if (desired.generation !== known.generation) known.streak = null;
+    known.phase = desired.phase;
+    known.generation = desired.generation;
+    known.sleepGeneration = desired.sleepGeneration;
+  }
+
+  /** One round; returns when to look again at the latest. */
+  async #reconcile(desired: Desired): Promise<number | null> {
+    const memory = this.#require();
+    for (const found of this.#foundlings.splice(0)) {
+      // Its workflow starts from the first step and finds container and route as they are; one that still lives reports.
+      const anew = await this.#startReplica(desired, found.number, found.revision);
+      if (anew) Object.assign(found, newReplica(found.number, found.revision));
+    }
+    this.#absorb(desired);
+    this.#retarget(desired);
+    const next = plan(
+      desired,
+      { replicas: memory.replicas, target: memory.target, streak: memory.streak },
+      Date.now(),
+    );
+    for (const { number, reason } of next.stop) await this.#stopReplica(number, reason);
+    for (let i = 0; i < next.start; i += 1) {
+      const number = memory.nextNumber;
+      memory.nextNumber += 1;
+      memory.replicas.push(newReplica(number, desired.revision));
+      await this.#startReplica(desired, number, desired.revision);
+    }
+    // What a start or a stop just changed shows in the next round's words.
+    if (next.start > 0 || next.stop.length > 0) {
+      const after = plan(
+        desired,
+        { replicas: memory.replicas, target: memory.target, streak: memory.streak },
+        Date.now(),
+      );
+      await this.#publish(desired, after.projection);
+      return after.wakeAt;
+    }
+    await this.#publish(desired, next.projection);
+    return next.wakeAt;
+  }
+
+  /** Takes in what gateway and autoscaler asked for. From zero only a request wakes, not a figure from before. */
+  #retarget(desired: Desired): void {
+    const memory = this.#require();
+    const asked = this.#asked;
+    if (asked !== null && memory.target > 0) {
+      memory.target = Math.min(Math.max(asked, desired.minReplica), desired.maxReplica);
+    }
+    if (this.#woken && memory.target === 0 && desired.phase === 'running') {
+      memory.target = Math.max(1, desired.minReplica);
+    }
+    this.#asked = null;
+    this.#woken = false;
+  }
+
+  /** Applies what replicas reported since the last round. */
+  #absorb(desired: Desired): void {
+    const memory = this.#require();
+    for (const view of this.#views.splice(0)) {
+      const known = memory.replicas.find((r) => r.number === view.number);
+      if (!known) continue;
+      Object.assign(known, view, { stopping: known.stopping });
+      if (view.stage === 'running' && memory.streak?.revision === view.revision && !memory.streak.exhausted) {
+        memory.streak = { ...memory.streak, nextStartAt: 0 };
+      }
+      if (!isFinal(view.stage)) continue;
+      memory.replicas = memory.replicas.filter((r) => r.number !== view.number);
+      if (view.failure && !known.stopping && view.revision === desired.revision) {
+        memory.streak = countFailure(memory.streak, view, view.failure, desired.limits, Date.now());
+      }
+    }
+  }
+
+  /** False when a workflow of this number is running already. */
+  async #startReplica(desired: Desired, number: number, revision: number): Promise<boolean> {
+    const { namespace, name } = this.#input;
+    const id = replicaId(desired.endpointId, number);
+    try {
+      await startChild(replica, {
+        workflowId: replicaWorkflowId(namespace, name, number),
+        args: [
+          {
+            endpointId: desired.endpointId,
+            namespace,
+            name,
+            number,
+            revision,
+            engine: desired.engine,
+            model: desired.model,
+            pinned: desired.pinned && revision === desired.revision,
+          },
+        ],
+        // A rollover of this workflow must not end its replicas.
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `${namespace}/${name} replica ${number}, revision ${revision}`,
+        typedSearchAttributes: attributePairs({
+          EndpointNamespace: namespace,
+          EndpointName: name,
+          EndpointEngine: desired.engine,
+          EndpointModel: desired.model,
+          EndpointReplica: id,
+        }),
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
+      throw error;
+    }
+  }
+
+  async #stopReplica(number: number, reason: StopReason): Promise<void> {
+    const known = this.#require().replicas.find((r) => r.number === number);
+    if (known) known.stopping = true;
+    const { namespace, name } = this.#input;
+    try {
+      await getExternalWorkflowHandle(replicaWorkflowId(namespace, name, number)).signal(stopReplica, {
+        reason,
+      });
+    } catch {
+      // No such workflow any more: it ended without being able to say so.
+      this.#require().replicas = this.#require().replicas.filter((r) => r.number !== number);
+      this.#dirty = true;
+    }
+  }
+
+  async #publish(desired: Desired, projection: Projection): Promise<void> {
+    const memory = this.#require();
+    if (JSON.stringify(projection) === JSON.stringify(memory.published)) return;
+    if (projection.state !== memory.published?.state) setAttributes({ EndpointState: projection.state });
+    setCurrentDetails(
+      [
+        `**${projection.state}**: ${projection.message}`,
+        ...(projection.errorMessage ? [`\n    ${projection.errorMessage.replaceAll('\n', '\n    ')}\n`] : []),
+        `ready ${projection.readyReplica} of ${projection.targetReplica}, generation ${desired.generation}, revision ${desired.revision}`,
+        ...memory.replicas.map(
+          (r) => `* replica ${r.number} (revision ${r.revision}): ${r.stage} ${r.hostId ?? ''}`,
+        ),
+      ].join('\n'),
+    );
+    memory.published = projection;
+    await store.publishProjection({ endpointId: desired.endpointId, projection });
+  }
+
+  /** Sleeps until there is news or `wakeAt`; rolls over at an instant when nothing is pending. */
+  async #wait(wakeAt: number | null): Promise<void> {
+    const mayRollOver = () => workflowInfo().continueAsNewSuggested && !this.#dirty && allHandlersFinished();
+    const ready = () => this.#dirty || mayRollOver();
+    if (wakeAt === null) await condition(ready);
+    else await condition(ready, Math.max(1, wakeAt - Date.now()), { summary: 'next look' });
+    if (mayRollOver()) await continueAsNew<typeof endpoint>(this.#input, this.#require());
+  }
+}
+
+function newReplica(number: number, revision: number): ReplicaView {
+  return {
+    number,
+    revision,
+    stage: 'pending',
+    message: 'Endpoint waiting to be scheduled',
+    hostId: null,
+    stageSince: Date.now(),
+    readyAt: null,
+    failure: null,
+    blocked: false,
+    stopping: false,
+  };
+}

@@ -1,0 +1,80 @@
+import {
+  CancellationScope,
+  condition,
+  continueAsNew,
+  getExternalWorkflowHandle,
+  isCancellation,
+  log,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { HostActivities } from '../activities/interfaces.ts';
+import type { Failure } from '../spec/errors.ts';
+import { hostTaskQueue } from '../spec/names.ts';
+import { failureOf } from './causes.ts';
+import { agentJoined, type HostInput, hostLost } from './messages.ts';
+import { store } from './options.ts';
+
+/**
+ * One Docker host for as long as it belongs to us: one long activity on its agent watches it. When the activity's
+ * heartbeats stop and nobody takes it up again, the host is lost and its replicas are told; when the agent joins
+ * again, the watch goes on.
+ */
+export async function host(input: HostInput): Promise<void> {
+  const { hostId } = input;
+  let joined = false;
+  const join = () => {
+    joined = true;
+  };
+  setHandler(agentJoined, join, { description: 'The agent joined (again)' });
+
+  for (;;) {
+    joined = false;
+    await store.setHostState({ hostId, state: 'ready' });
+    setCurrentDetails('**watched**: the agent follows its containers');
+    const cause = await watch(hostId);
+    if (cause === null) return await continueAsNew<typeof host>(input);
+    log.warn('host lost', { hostId, cause: cause.message });
+    await declareLost(hostId, cause);
+    setCurrentDetails(`**lost**: ${cause.message}`);
+    await condition(() => joined);
+  }
+}
+
+/** Returns why the watch ended, or null when it was called off for a rollover. */
+async function watch(hostId: string): Promise<Failure | null> {
+  const agent = proxyActivities<Pick<HostActivities, 'watchHost'>>({
+    taskQueue: hostTaskQueue(hostId),
+    startToCloseTimeout: '365 days',
+    heartbeatTimeout: '15 seconds',
+    scheduleToStartTimeout: '30 seconds',
+    retry: { initialInterval: '1 second', backoffCoefficient: 1 },
+  });
+  const scope = new CancellationScope();
+  const watching = scope.run(() =>
+    agent.watchHost.executeWithOptions({ summary: 'follow containers' }, [{ hostId }]),
+  );
+  let over = false;
+  const ended = watching.then(
+    (): Failure => ({ code: 'HOST_LOST', message: 'the watch ended' }),
+    (error: unknown) => (isCancellation(error) ? null : failureOf(error)),
+  );
+  ended.then(() => {
+    over = true;
+  });
+  await condition(() => over || workflowInfo().continueAsNewSuggested);
+  if (!over) scope.cancel();
+  return await ended;
+}
+
+async function declareLost(hostId: string, cause: Failure): Promise<void> {
+  await store.setHostState({ hostId, state: 'lost' });
+  const failure: Failure = { code: 'HOST_LOST', message: `host ${hostId} is lost: ${cause.message}` };
+  for (const workflowId of await store.replicasOnHost({ hostId })) {
+    await getExternalWorkflowHandle(workflowId)
+      .signal(hostLost, failure)
+      .catch(() => log.info('replica is over already', { workflowId }));
+  }
+}

@@ -1,0 +1,83 @@
+import { proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
+import type { ControlActivities, HostActivities } from '../activities/interfaces.ts';
+import { hostTaskQueue } from '../spec/names.ts';
+
+/**
+ * How each activity is called: its queue, how long one attempt may take, how it is repeated. A step that only touches
+ * the store is a local activity: it costs one event and no way through the task queue.
+ */
+
+/** Retried for ever: while the store is away the workflow waits, it does not fail. */
+export const store = proxyLocalActivities<
+  Pick<
+    ControlActivities,
+    | 'loadDesired'
+    | 'publishProjection'
+    | 'removeEndpoint'
+    | 'beginReplica'
+    | 'reportReplica'
+    | 'reservePlace'
+    | 'planReplica'
+    | 'routeIn'
+    | 'routeOut'
+    | 'releaseReplica'
+    | 'setHostState'
+    | 'replicasOnHost'
+    | 'listHosts'
+    | 'sweepStore'
+  >
+>({
+  startToCloseTimeout: '10 seconds',
+  localRetryThreshold: '10 seconds',
+  retry: { initialInterval: '200ms', maximumInterval: '5 seconds' },
+});
+
+/** Control activities that take a while: the Hub, a place on a host, in-flight requests. */
+export const control = proxyActivities<Pick<ControlActivities, 'awaitPlace' | 'drain'>>({
+  startToCloseTimeout: '24 hours',
+  heartbeatTimeout: '10 seconds',
+  retry: { initialInterval: '500ms', maximumInterval: '10 seconds' },
+});
+
+export const hub = proxyActivities<Pick<ControlActivities, 'pinRevision'>>({
+  startToCloseTimeout: '1 minute',
+  retry: { initialInterval: '2 seconds', maximumInterval: '1 minute' },
+});
+
+export const janitorSteps = proxyActivities<Pick<ControlActivities, 'findOrphans'>>({
+  startToCloseTimeout: '30 seconds',
+  retry: { maximumAttempts: 3 },
+});
+
+/**
+ * The activities of one host. Its agent may be restarting, so a task waits a minute for it; a task that nobody picks up
+ * for longer means the host is lost. A running one is noticed by its missing heartbeats.
+ */
+export function onHost(hostId: string) {
+  const common = { taskQueue: hostTaskQueue(hostId), scheduleToStartTimeout: '1 minute' } as const;
+  const retry = { initialInterval: '1 second', maximumInterval: '30 seconds' } as const;
+  return {
+    fetch: proxyActivities<Pick<HostActivities, 'downloadWeights' | 'pullImage'>>({
+      ...common,
+      startToCloseTimeout: '12 hours',
+      heartbeatTimeout: '15 seconds',
+      retry: { ...retry, maximumAttempts: 20 },
+    }),
+    containers: proxyActivities<Pick<HostActivities, 'startContainer'>>({
+      ...common,
+      startToCloseTimeout: '2 minutes',
+      retry: { ...retry, maximumAttempts: 5 },
+    }),
+    ready: proxyActivities<Pick<HostActivities, 'waitReady'>>({
+      ...common,
+      startToCloseTimeout: '6 hours',
+      heartbeatTimeout: '15 seconds',
+      retry: { ...retry, maximumAttempts: 5 },
+    }),
+    stop: proxyActivities<Pick<HostActivities, 'stopContainer' | 'removeContainers' | 'listContainers'>>({
+      ...common,
+      startToCloseTimeout: '5 minutes',
+      retry: { ...retry, maximumAttempts: 20 },
+    }),
+  };
+}
