@@ -17,11 +17,15 @@ export interface PostgresServer {
 const NOBODY = 65_534;
 const START_DEADLINE_MS = 30_000;
 
-/** Starts the server on `dir`, making the cluster on first use. @throws Error with the server's own last lines. */
+/**
+ * Starts the server on `dir`, making the cluster on first use. `onSpawn` is told the process number before the server
+ * is ready. @throws Error with the server's own last lines; the process has ended then
+ */
 export async function startPostgres(options: {
   dir: string;
   port: number;
   onLine?: (line: string) => void;
+  onSpawn?: (pid: number) => void;
 }): Promise<PostgresServer> {
   const { dir, port } = options;
   const { initdb, postgres } = await binaries();
@@ -61,8 +65,15 @@ export async function startPostgres(options: {
     }
   });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  if (child.pid !== undefined) options.onSpawn?.(child.pid);
   const url = `postgresql://postgres@127.0.0.1:${port}/postgres`;
-  await untilReady(url, child, lines);
+  try {
+    await untilReady(url, child, lines);
+  } catch (error) {
+    child.kill('SIGINT');
+    if (child.exitCode === null) await exited;
+    throw error;
+  }
   return {
     url,
     process: child,

@@ -1,0 +1,85 @@
+import { readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isAlive, processId } from '../up/process-id.ts';
+import { dockerClient, installDockerd, startDockerd } from './docker.ts';
+import { exec } from './exec.ts';
+
+export interface PrivateDocker {
+  /** For `DOCKER_HOST`. */
+  host: string;
+  /** Ends every container, the engine, and everything it made on this machine. */
+  stop(): Promise<void>;
+}
+
+/**
+ * A Docker engine of our own with its data below `dir`, for tests: no default bridge and no firewall rules, so any
+ * number of them run side by side with the machine's own. Containers use networks made for them; published ports go
+ * through the engine's user-land proxy. Linux and root only.
+ */
+export async function startPrivateDocker(options: {
+  dir: string;
+  signal?: AbortSignal;
+  onProgress?: (message: string) => void;
+}): Promise<PrivateDocker> {
+  await installDockerd(options);
+  await mkdir(options.dir, { recursive: true });
+  // The path of a unix socket may have about 100 characters, and the engine makes some of its own below this.
+  const run = await mkdtemp(join(tmpdir(), 'dk-'));
+  const host = `unix://${run}/docker.sock`;
+  const pid = await startDockerd(
+    [
+      ...[
+        '--data-root',
+        join(options.dir, 'root'),
+        '--exec-root',
+        join(run, 'x'),
+        '--pidfile',
+        join(run, 'pid'),
+      ],
+      ...['-H', host, '--bridge=none', '--iptables=false', '--ip6tables=false'],
+    ],
+    join(options.dir, 'dockerd.log'),
+    host,
+  );
+  const stop = async () => {
+    await removeEverything(host);
+    await endProcess(pid);
+    await unmountBelow([run, options.dir]);
+    await rm(run, { recursive: true, force: true });
+    await rm(options.dir, { recursive: true, force: true });
+  };
+  return { host, stop };
+}
+
+/** Networks too: the bridge of one that the engine does not remove stays on the machine. */
+async function removeEverything(host: string): Promise<void> {
+  const docker = dockerClient(host);
+  const containers = await docker.listContainers({ all: true });
+  await Promise.all(containers.map(({ Id }) => docker.getContainer(Id).remove({ force: true, v: true })));
+  const networks = await docker.listNetworks();
+  const own = networks.filter(({ Driver }) => Driver === 'bridge');
+  await Promise.all(own.map(({ Id }) => docker.getNetwork(Id).remove()));
+}
+
+async function endProcess(pid: number): Promise<void> {
+  const id = processId(pid);
+  if (!id) return;
+  process.kill(pid, 'SIGTERM');
+  const deadline = performance.now() + 15_000;
+  while (isAlive(id)) {
+    if (performance.now() > deadline) process.kill(pid, 'SIGKILL');
+    await sleep(50);
+  }
+}
+
+/** A killed engine leaves its container file systems mounted, and a mounted folder cannot be removed. */
+async function unmountBelow(folders: string[]): Promise<void> {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((point) => folders.some((folder) => point.startsWith(`${folder}/`)));
+  for (const point of mounts.reverse()) await exec('umount', ['-l', point]);
+}
