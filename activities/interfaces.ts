@@ -48,7 +48,8 @@ export interface ControlActivities {
   /** Runs for ever: reads the load once a second and signals the endpoints whose replica count should change. */
   autoscale(): Promise<void>;
 
-  setHostState(input: { hostId: string; state: 'ready' | 'lost' }): Promise<void>;
+  /** Answers how long the agent may be silent before the host counts as lost. */
+  setHostState(input: { hostId: string; state: 'ready' | 'lost' }): Promise<{ lostAfterMs: number }>;
   /** Workflow ids of the replicas the store places on this host. */
   replicasOnHost(input: { hostId: string }): Promise<string[]>;
 

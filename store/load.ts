@@ -34,7 +34,8 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
            coalesce(sum(l.pending) FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS pending,
            coalesce(sum((SELECT sum(v::int) FROM jsonb_each_text(l.in_flight) AS t(k, v)))
                     FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS in_flight,
-           max(l.last_request_at) AS last_request_at
+           -- The row of a gateway that has ended is gone; what it saw last is in last_used_at.
+           greatest(max(l.last_request_at), e.last_used_at) AS last_request_at
     FROM endpoints e
     LEFT JOIN gateway_load l ON l.endpoint_id = e.id
     LEFT JOIN gateways g ON g.id = l.gateway_id

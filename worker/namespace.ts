@@ -1,9 +1,9 @@
 import { type Client, type Connection, isGrpcServiceError } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
-import { temporal } from '@temporalio/proto';
 import type { TemporalConfig } from '../runtime/config.ts';
 
-const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
+/** `IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD` of Temporal's API. */
+const KEYWORD = 2;
 const NOT_FOUND = 5;
 const ALREADY_EXISTS = 6;
 const DAY_MS = 86_400_000;

@@ -32,9 +32,9 @@ export async function host(input: HostInput): Promise<void> {
 
   for (;;) {
     joined = false;
-    await store.setHostState({ hostId, state: 'ready' });
+    const { lostAfterMs } = await store.setHostState({ hostId, state: 'ready' });
     setCurrentDetails('**watched**: the agent follows its containers');
-    const cause = await watch(hostId);
+    const cause = await watch(hostId, lostAfterMs);
     if (cause === null) return await continueAsNew<typeof host>(input);
     log.warn('host lost', { hostId, cause: cause.message });
     await declareLost(hostId, cause);
@@ -44,12 +44,13 @@ export async function host(input: HostInput): Promise<void> {
 }
 
 /** Returns why the watch ended, or null when it was called off for a rollover. */
-async function watch(hostId: string): Promise<Failure | null> {
+async function watch(hostId: string, lostAfterMs: number): Promise<Failure | null> {
   const agent = proxyActivities<Pick<HostActivities, 'watchHost'>>({
     taskQueue: hostTaskQueue(hostId),
     startToCloseTimeout: '365 days',
-    heartbeatTimeout: '15 seconds',
-    scheduleToStartTimeout: '30 seconds',
+    // Half of the time to notice the silence, half for a restarted agent to take the watch up again.
+    heartbeatTimeout: lostAfterMs / 2,
+    scheduleToStartTimeout: lostAfterMs / 2,
     retry: { initialInterval: '1 second', backoffCoefficient: 1 },
   });
   const scope = new CancellationScope();

@@ -1,5 +1,5 @@
 import type { Client } from '@temporalio/client';
-import type { ModelResolver } from '../../hub/client.ts';
+import type { Hub } from '../../hub/client.ts';
 import type { PlatformConfig } from '../../runtime/config.ts';
 import type { Logger } from '../../runtime/log.ts';
 import type { Store } from '../../store/database.ts';
@@ -10,7 +10,7 @@ export interface ControlDeps {
   store: Store;
   vault: Vault;
   config: PlatformConfig;
-  hub: ModelResolver;
+  hub: Pick<Hub, 'resolveModel'>;
   /** For gated and private repositories; sealed for the host that downloads. */
   hubToken: string | null;
   installation: string;

@@ -8,10 +8,12 @@ const ORPHAN_AGE_MS = 60_000;
 
 export function hostActivities({
   store,
+  config,
 }: ControlDeps): Pick<ControlActivities, 'setHostState' | 'replicasOnHost' | 'listHosts' | 'findOrphans'> {
   return {
     setHostState: async ({ hostId, state }) => {
       await setHostState(store, hostId, state);
+      return { lostAfterMs: config.lifecycle.hostLostSeconds * 1000 };
     },
     replicasOnHost: async ({ hostId }) => {
       const rows = await store

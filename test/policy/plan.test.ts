@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import type { Desired, ReplicaView } from '../../spec/lifecycle.ts';
+import { isFinal, type ReplicaStage } from '../../spec/states.ts';
+import { countFailure, type FailureStreak } from '../../workflows/policy/failures.ts';
+import { plan } from '../../workflows/policy/plan.ts';
+
+const NOW = 1_800_000_000_000;
+const LIMITS = { maxStartFailures: 3, retryBaseMs: 2000, retryMaxMs: 60_000 };
+
+function desired(over: Partial<Desired> = {}): Desired {
+  return {
+    endpointId: '00000000-0000-4000-8000-000000000000',
+    phase: 'running',
+    generation: 1,
+    revision: 1,
+    sleepGeneration: 0,
+    minReplica: 1,
+    maxReplica: 1,
+    engine: 'llamacpp',
+    model: 'owner/model',
+    pinned: true,
+    limits: LIMITS,
+    targetReplica: 0,
+    lastReplicaNumber: 0,
+    liveReplicas: [],
+    ...over,
+  };
+}
+
+function view(number: number, stage: ReplicaStage, over: Partial<ReplicaView> = {}): ReplicaView {
+  return {
+    number,
+    revision: 1,
+    stage,
+    message: '',
+    hostId: 'h',
+    stageSince: NOW,
+    readyAt: stage === 'running' ? NOW : null,
+    failure: null,
+    blocked: false,
+    stopping: false,
+    ...over,
+  };
+}
+
+const exhausted: FailureStreak = {
+  revision: 2,
+  count: 3,
+  exhausted: true,
+  nextStartAt: NOW,
+  failure: { code: 'CONTAINER_EXITED', message: 'exit 1', logTail: 'error: bad model' },
+};
+
+describe('policy: plan', () => {
+  it('starts what is missing and says it is waiting', () => {
+    const next = plan(desired({ maxReplica: 3 }), { replicas: [], target: 2, streak: null }, NOW);
+    assert.equal(next.start, 2);
+    assert.equal(next.projection.state, 'pending');
+    assert.equal(next.projection.message, 'Endpoint waiting to be scheduled');
+  });
+
+  it('runs as soon as one replica is ready', () => {
+    const replicas = [view(1, 'running'), view(2, 'initializing')];
+    const next = plan(desired({ maxReplica: 2 }), { replicas, target: 2, streak: null }, NOW);
+    assert.deepEqual(
+      [next.start, next.stop, next.projection.state, next.projection.readyReplica],
+      [0, [], 'running', 1],
+    );
+  });
+
+  it('shows what a starting replica is doing', () => {
+    const replicas = [view(1, 'downloading', { message: 'downloading 43 of 98 MB' })];
+    const { projection } = plan(desired(), { replicas, target: 1, streak: null }, NOW);
+    assert.deepEqual([projection.state, projection.message], ['initializing', 'downloading 43 of 98 MB']);
+  });
+
+  for (const [phase, target, state, reason] of [
+    ['paused', 1, 'paused', 'paused'],
+    ['running', 0, 'scaledToZero', 'scaledToZero'],
+    ['deleted', 1, 'paused', 'deleted'],
+  ] as const) {
+    it(`stops every replica once when it is to be ${reason}`, () => {
+      const replicas = [view(1, 'running'), view(2, 'downloading'), view(3, 'draining', { stopping: true })];
+      const next = plan(desired({ phase }), { replicas, target, streak: null }, NOW);
+      assert.deepEqual(next.stop, [
+        { number: 1, reason },
+        { number: 2, reason },
+      ]);
+      assert.deepEqual([next.start, next.projection.state, next.projection.targetReplica], [0, state, 0]);
+    });
+  }
+
+  it('surges one replica of a new revision and keeps the old one serving', () => {
+    const next = plan(
+      desired({ revision: 2 }),
+      { replicas: [view(1, 'running')], target: 1, streak: null },
+      NOW,
+    );
+    assert.deepEqual([next.start, next.stop, next.projection.state], [1, [], 'updating']);
+  });
+
+  it('retires an old replica only when a new one is ready', () => {
+    const replicas = [view(1, 'running'), view(2, 'running', { revision: 2 })];
+    const next = plan(desired({ revision: 2 }), { replicas, target: 1, streak: null }, NOW);
+    assert.deepEqual(next.stop, [{ number: 1, reason: 'superseded' }]);
+  });
+
+  it('gives up an old replica when a new one finds no room for a while', () => {
+    const replicas = [view(1, 'running'), view(2, 'pending', { revision: 2, blocked: true })];
+    const early = plan(desired({ revision: 2 }), { replicas, target: 1, streak: null }, NOW + 1000);
+    assert.deepEqual([early.stop, early.wakeAt], [[], NOW + 3000]);
+    const late = plan(desired({ revision: 2 }), { replicas, target: 1, streak: null }, NOW + 3000);
+    assert.deepEqual(late.stop, [{ number: 1, reason: 'superseded' }]);
+  });
+
+  it('keeps the old revision when the new one cannot start, and says why', () => {
+    const next = plan(
+      desired({ revision: 2 }),
+      { replicas: [view(1, 'running')], target: 1, streak: exhausted },
+      NOW,
+    );
+    assert.deepEqual([next.start, next.stop, next.projection.state], [0, [], 'updateFailed']);
+    assert.match(next.projection.errorMessage ?? '', /CONTAINER_EXITED: exit 1\n\nerror: bad model/);
+  });
+
+  it('fails with the cause when nothing serves', () => {
+    const next = plan(desired({ revision: 2 }), { replicas: [], target: 1, streak: exhausted }, NOW);
+    assert.deepEqual([next.start, next.projection.state], [0, 'failed']);
+  });
+
+  it('waits out the delay after a failed start', () => {
+    const streak = { ...exhausted, revision: 1, count: 1, exhausted: false, nextStartAt: NOW + 2000 };
+    const next = plan(desired(), { replicas: [], target: 1, streak }, NOW);
+    assert.deepEqual([next.start, next.wakeAt, next.projection.state], [0, NOW + 2000, 'initializing']);
+    assert.equal(plan(desired(), { replicas: [], target: 1, streak }, NOW + 2000).start, 1);
+  });
+
+  it('converges from any state, never above the maximum plus one, never giving up a ready replica it needs', () => {
+    fc.assert(fc.property(scenario, converges), { numRuns: 2000 });
+  });
+});
+
+describe('policy: failures', () => {
+  const failed = (readyAt: number | null) => view(1, 'failed', { readyAt });
+
+  it('ends the streak at once when the cause will not go away by itself', () => {
+    const failure = { code: 'BAD_ARGS', message: '' } as const;
+    assert.equal(countFailure(null, failed(null), failure, LIMITS, NOW).exhausted, true);
+  });
+
+  it('doubles the delay of failed starts up to its cap and then gives up', () => {
+    const failure = { code: 'HOST_LOST', message: '' } as const;
+    const limits = { ...LIMITS, maxStartFailures: 8 };
+    let streak: FailureStreak | null = null;
+    const delays = [];
+    for (let i = 0; i < 8; i += 1) {
+      streak = countFailure(streak, failed(null), failure, limits, NOW);
+      delays.push(streak.nextStartAt - NOW);
+    }
+    assert.deepEqual(delays, [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    assert.equal(streak?.exhausted, true);
+  });
+
+  it('replaces a serving replica at once, and slows down when it keeps dying young', () => {
+    const failure = { code: 'CONTAINER_EXITED', message: '' } as const;
+    const first = countFailure(null, failed(NOW - 1000), failure, LIMITS, NOW);
+    assert.deepEqual([first.exhausted, first.nextStartAt], [false, NOW]);
+    const second = countFailure(first, failed(NOW - 1000), failure, LIMITS, NOW);
+    assert.equal(second.nextStartAt, NOW + 4000);
+    const third = countFailure(second, failed(NOW - 1000), failure, LIMITS, NOW);
+    assert.equal(third.exhausted, true);
+  });
+
+  it('forgets failures of a replica that had served for a minute', () => {
+    const failure = { code: 'CONTAINER_EXITED', message: '' } as const;
+    const before = { ...exhausted, revision: 1, count: 2, exhausted: false };
+    assert.equal(countFailure(before, failed(NOW - 60_000), failure, LIMITS, NOW).count, 1);
+  });
+});
+
+interface Scenario {
+  max: number;
+  target: number;
+  capacity: number;
+  old: number;
+}
+
+const scenario: fc.Arbitrary<Scenario> = fc
+  .record({
+    max: fc.integer({ min: 1, max: 4 }),
+    old: fc.integer({ min: 0, max: 4 }),
+    spareRoom: fc.integer({ min: 0, max: 2 }),
+  })
+  .chain(({ max, old, spareRoom }) =>
+    fc.record({
+      max: fc.constant(max),
+      target: fc.integer({ min: 1, max }),
+      old: fc.constant(Math.min(old, max)),
+      capacity: fc.constant(Math.max(max, old) + spareRoom),
+    }),
+  );
+
+/** Plays a world in which every step a plan asks for succeeds after a while, as far as there is room. */
+function converges({ max, target, capacity, old }: Scenario): void {
+  const wish = desired({ revision: 2, minReplica: 1, maxReplica: max });
+  let now = NOW;
+  let number = old;
+  let replicas: ReplicaView[] = Array.from({ length: old }, (_, i) => view(i + 1, 'running'));
+  for (let round = 0; round < 100; round += 1) {
+    now += 1000;
+    const readyBefore = replicas.filter((r) => r.stage === 'running' && !r.stopping).length;
+    const starving = replicas.some((r) => r.blocked);
+    const next = plan(wish, { replicas, target, streak: null }, now);
+    for (const s of next.stop) {
+      const r = replicas.find((x) => x.number === s.number);
+      assert.ok(r && !r.stopping, 'stops only what is there, once');
+      r.stopping = true;
+    }
+    for (let i = 0; i < next.start; i += 1) {
+      number += 1;
+      replicas.push(view(number, 'pending', { revision: 2, stageSince: now }));
+    }
+    const alive = replicas.filter((r) => !isFinal(r.stage));
+    assert.ok(alive.length <= Math.max(max + 1, old), `${alive.length} alive, maximum ${max}`);
+    const readyAfter = replicas.filter((r) => r.stage === 'running' && !r.stopping).length;
+    if (!starving) assert.ok(readyAfter >= Math.min(target, readyBefore), 'gave up a replica that is needed');
+
+    // The world moves: stopping ones end; starting ones get ready where there is room.
+    replicas = replicas.filter((r) => !r.stopping);
+    let room = capacity - replicas.filter((r) => !r.blocked && r.stage !== 'pending').length;
+    for (const r of replicas) {
+      if (r.stage !== 'pending') continue;
+      if (room > 0) {
+        room -= 1;
+        Object.assign(r, { stage: 'running', blocked: false, readyAt: now });
+      } else r.blocked = true;
+    }
+    const settled =
+      replicas.length === target && replicas.every((r) => r.revision === 2 && r.stage === 'running');
+    if (settled && plan(wish, { replicas, target, streak: null }, now).start === 0) return;
+  }
+  assert.fail(`not settled: ${JSON.stringify(replicas)}`);
+}

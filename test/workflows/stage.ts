@@ -1,0 +1,98 @@
+import { randomUUID } from 'node:crypto';
+import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { hostTaskQueue } from '../../spec/names.ts';
+import { bundleWorkflows } from '../../worker/bundle.ts';
+import { prepareNamespace } from '../../worker/namespace.ts';
+import { specChanged, WORKFLOWS } from '../../workflows/messages.ts';
+import { sharedTemporal } from '../support/temporal.ts';
+import type { World } from './world.ts';
+
+let bundle: Promise<{ code: string }> | undefined;
+
+/** The workflow code of this checkout, bundled once for the test process. */
+export function sharedBundle(): Promise<{ code: string }> {
+  bundle ??= bundleWorkflows().then((code) => ({ code }));
+  return bundle;
+}
+
+let installed = false;
+function quiet(): void {
+  if (installed) return;
+  installed = true;
+  Runtime.install({
+    logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error: console.error },
+    shutdownSignals: [],
+  });
+}
+
+/**
+ * Plays workflows against a `World` on the real Temporal server: a control worker and a host worker, both of which can
+ * be taken away and brought back.
+ */
+export async function openStage(world: World, name: string) {
+  quiet();
+  const { client, config } = await sharedTemporal();
+  await prepareNamespace(client, config);
+  const taskQueue = `control-${randomUUID().slice(0, 8)}`;
+  const connection = await NativeConnection.connect({ address: config.address });
+  const common = {
+    connection,
+    namespace: config.namespace,
+    shutdownGraceTime: '1 second',
+    maxHeartbeatThrottleInterval: '1 second',
+  } as const;
+  const control = await running(
+    Worker.create({
+      ...common,
+      taskQueue,
+      workflowBundle: await sharedBundle(),
+      activities: { ...world.control() },
+    }),
+  );
+  const startHost = () =>
+    running(
+      Worker.create({ ...common, taskQueue: hostTaskQueue(world.hostId), activities: { ...world.host() } }),
+    );
+  let host = await startHost();
+  const at = { namespace: 'ns', name };
+  const workflowId = `endpoint/ns/${name}`;
+  const stage = {
+    client,
+    taskQueue,
+    workflowId,
+    handle: client.workflow.getHandle(workflowId),
+    replica: (number: number) => client.workflow.getHandle(`replica/ns/${name}/${number}`),
+    /** What the API does after a write. */
+    tell: () =>
+      client.workflow.signalWithStart(WORKFLOWS.endpoint, {
+        workflowId,
+        taskQueue,
+        args: [at],
+        signal: specChanged,
+      }),
+    hostId: world.hostId,
+    stopHost: () => host.stop(),
+    startHost: async () => {
+      host = await startHost();
+    },
+    close: async () => {
+      await control.stop();
+      await host.stop();
+      await connection.close();
+    },
+  };
+  return stage;
+}
+
+async function running(created: Promise<Worker>): Promise<{ stop: () => Promise<void> }> {
+  const worker = await created;
+  const run = worker.run();
+  let stopped = false;
+  return {
+    stop: async () => {
+      if (!stopped) worker.shutdown();
+      stopped = true;
+      await run;
+    },
+  };
+}

@@ -1,0 +1,193 @@
+import { randomUUID } from 'node:crypto';
+import { ApplicationFailure, Context, heartbeat } from '@temporalio/activity';
+import type { ControlActivities, HostActivities } from '../../activities/interfaces.ts';
+import type { ErrorCode } from '../../spec/errors.ts';
+import type { Desired, Projection, ReplicaPlan } from '../../spec/lifecycle.ts';
+import type { ReplicaStage } from '../../spec/states.ts';
+
+/**
+ * A world of one endpoint and one host, small enough to break at will: it stands for the store and for Docker where a
+ * test is about what the workflows do.
+ */
+export class World {
+  readonly hostId = `h${randomUUID().slice(0, 8)}`;
+  desired: Desired | null;
+  projection: Projection | null = null;
+  readonly published: Projection[] = [];
+  readonly stages = new Map<string, ReplicaStage>();
+  readonly containers = new Set<string>();
+  readonly routes = new Set<string>();
+  readonly calls: string[] = [];
+  /** The next so many starts fail with this. */
+  failStarts: { code: ErrorCode; retryable: boolean; times: number } | null = null;
+  /** Places on the host. */
+  room = 10;
+  /** While set, `waitReady` does not return. */
+  slowReady = false;
+  hostState: 'ready' | 'lost' = 'ready';
+  /** What the store answers for the replicas of the lost host. */
+  replicaWorkflows: string[] = [];
+
+  constructor(desired: Partial<Desired> & { endpointId: string }) {
+    this.desired = {
+      phase: 'running',
+      generation: 1,
+      revision: 1,
+      sleepGeneration: 0,
+      minReplica: 1,
+      maxReplica: 2,
+      engine: 'llamacpp',
+      model: 'owner/model',
+      pinned: true,
+      limits: { maxStartFailures: 3, retryBaseMs: 50, retryMaxMs: 200 },
+      targetReplica: 0,
+      lastReplicaNumber: 0,
+      liveReplicas: [],
+      ...desired,
+    };
+  }
+
+  wish(change: Partial<Desired>): void {
+    if (!this.desired) throw new Error('gone');
+    this.desired = { ...this.desired, ...change, generation: this.desired.generation + 1 };
+  }
+
+  get alive(): string[] {
+    return [...this.stages]
+      .filter(([, stage]) => stage !== 'stopped' && stage !== 'failed')
+      .map(([id]) => id);
+  }
+
+  control(): ControlActivities {
+    const place = (replicaId: string) => {
+      if (!this.alive.includes(replicaId)) this.stages.set(replicaId, 'pending');
+      const placed = this.alive.filter((id) => this.#placed.has(id)).length;
+      if (this.#placed.has(replicaId) || placed < this.room) {
+        this.#placed.add(replicaId);
+        return { hostId: this.hostId };
+      }
+      return { hostId: null, message: 'waiting for room' } as const;
+    };
+    return {
+      loadDesired: async () => this.desired,
+      publishProjection: async ({ projection }) => {
+        this.projection = projection;
+        this.published.push(projection);
+      },
+      pinRevision: async () => {
+        this.calls.push('pin');
+        return { commit: 'c' };
+      },
+      removeEndpoint: async () => {
+        this.calls.push('remove');
+        this.desired = null;
+      },
+      beginReplica: async ({ replicaId }) => void this.stages.set(replicaId, 'pending'),
+      reportReplica: async ({ replicaId, stage }) => void this.stages.set(replicaId, stage),
+      reservePlace: async ({ replicaId }) => place(replicaId),
+      awaitPlace: async ({ replicaId }) => {
+        for (;;) {
+          const got = place(replicaId);
+          if (got.hostId !== null) return got;
+          heartbeat();
+          await Context.current().sleep(50);
+        }
+      },
+      planReplica: async ({ replicaId, endpointId, workflowId }) => planOf(replicaId, endpointId, workflowId),
+      routeIn: async ({ replicaId }) => void this.routes.add(replicaId),
+      routeOut: async ({ replicaId }) => {
+        this.routes.delete(replicaId);
+        return { version: 1 };
+      },
+      drain: async () => {
+        this.calls.push('drain');
+        return { drained: true, inFlight: 0 };
+      },
+      releaseReplica: async ({ replicaId, stage }) => {
+        this.#placed.delete(replicaId);
+        this.stages.set(replicaId, stage);
+      },
+      autoscale: async () => undefined,
+      setHostState: async ({ state }) => {
+        this.hostState = state;
+        return { lostAfterMs: 4000 };
+      },
+      replicasOnHost: async () => this.replicaWorkflows,
+      listHosts: async () => [this.hostId],
+      findOrphans: async ({ containers }) => containers.map((c) => c.name),
+      sweepStore: async () => ({ removed: 0 }),
+    };
+  }
+  readonly #placed = new Set<string>();
+
+  host(): HostActivities {
+    return {
+      downloadWeights: async () => ({ downloadedBytes: 0 }),
+      pullImage: async () => ({ pulled: false }),
+      startContainer: async (plan) => {
+        if (this.failStarts && this.failStarts.times > 0) {
+          this.failStarts.times -= 1;
+          const { code, retryable } = this.failStarts;
+          throw ApplicationFailure.create({
+            type: code,
+            message: 'no',
+            nonRetryable: true,
+            details: [{ code, message: `no (${retryable})` }],
+          });
+        }
+        this.containers.add(plan.containerName);
+        return { containerId: plan.containerName, address: 'http://127.0.0.1:1' };
+      },
+      waitReady: async () => {
+        while (this.slowReady) {
+          heartbeat();
+          await Context.current().sleep(20);
+        }
+        return { address: 'http://127.0.0.1:1' };
+      },
+      stopContainer: async ({ containerName }) => {
+        this.calls.push(`stop ${containerName}`);
+        this.containers.delete(containerName);
+        return { exitCode: 0 };
+      },
+      watchHost: async () => {
+        for (;;) {
+          heartbeat();
+          await Context.current().sleep(200);
+        }
+      },
+      listContainers: async () =>
+        [...this.containers].map((name) => ({ name, replicaId: name, createdAtMs: 0 })),
+      removeContainers: async ({ names }) => {
+        for (const name of names) this.containers.delete(name);
+      },
+    };
+  }
+}
+
+function planOf(replicaId: string, endpointId: string, workflowId: string): ReplicaPlan {
+  return {
+    replicaId,
+    endpointId,
+    workflowId,
+    revision: 1,
+    containerName: `ep-${replicaId}`,
+    weights: { repository: 'owner/model', commit: 'c0ffee00', files: [] },
+    container: {
+      image: 'engine:1',
+      entrypoint: [],
+      args: [],
+      env: {},
+      port: 8080,
+      cpus: 1,
+      memoryBytes: 1,
+      shmBytes: 1,
+      pidsLimit: 1,
+      gpus: [],
+      stopSignal: 'SIGTERM',
+      stopGraceMs: 1000,
+    },
+    sealed: 'sealed',
+    readiness: { engine: 'llamacpp', health: null, inference: null, deadlineMs: 1000 },
+  };
+}
