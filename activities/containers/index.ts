@@ -1,0 +1,156 @@
+import { Context } from '@temporalio/activity';
+import type Docker from 'dockerode';
+import { errorMessage } from '../../spec/errors.ts';
+import type { ReplicaPlan, SealedSecrets, WeightsPlan } from '../../spec/lifecycle.ts';
+import { LABELS } from '../../spec/names.ts';
+import type { ReplicaStage } from '../../spec/states.ts';
+import { toApplicationFailure } from '../failures.ts';
+import type { HostActivities, OwnContainer } from '../interfaces.ts';
+import { dockerError, inspectContainer, isAbsent, removeContainer, statusOf } from './docker.ts';
+import { ensureNetwork } from './network.ts';
+import { ensureImage, type PullProgress, pullMessage } from './pull.ts';
+import type { ReplicaRecords } from './records.ts';
+import { bringUp } from './start.ts';
+
+const HEARTBEAT_MS = 2000;
+
+export interface ContainerDeps {
+  docker: Docker;
+  installation: string;
+  records: ReplicaRecords;
+  /** Address of this host that containers are published on: loopback, or one private to the site. */
+  address: string;
+  /** Where the files of a commit lie on this host. */
+  weightsPath(weights: WeightsPlan): string;
+  unseal(sealed: string): Promise<SealedSecrets>;
+  /** Progress for readers of the endpoint; best effort. */
+  report(replicaId: string, stage: ReplicaStage, message: string): void;
+}
+
+type ContainerActivities = Pick<
+  HostActivities,
+  'pullImage' | 'startContainer' | 'stopContainer' | 'listContainers' | 'removeContainers'
+>;
+
+/** The part of a host's activities that speaks to Docker. */
+export function createContainerActivities(deps: ContainerDeps): ContainerActivities {
+  return {
+    pullImage: (input) => guarded(() => pullImage(deps, input)),
+    startContainer: (plan) => guarded(() => startContainer(deps, plan)),
+    stopContainer: (input) => guarded(() => stopContainer(deps, input)),
+    listContainers: () => guarded(() => listContainers(deps)),
+    removeContainers: (input) => guarded(() => removeContainers(deps, input.names)),
+  };
+}
+
+async function guarded<T>(step: () => Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    throw toApplicationFailure(error);
+  }
+}
+
+async function pullImage(
+  deps: ContainerDeps,
+  input: { replicaId: string; image: string; sealed: string },
+): Promise<{ pulled: boolean }> {
+  const context = Context.current();
+  const { registry } = await deps.unseal(input.sealed);
+  let progress: PullProgress = { doneBytes: 0, totalBytes: 0 };
+  // By the clock and not by progress: while layers are unpacked the engine says nothing.
+  const beat = setInterval(() => context.heartbeat(progress), HEARTBEAT_MS);
+  try {
+    return await ensureImage(
+      deps.docker,
+      input.image,
+      registry,
+      (now) => {
+        progress = now;
+        deps.report(input.replicaId, 'pulling', pullMessage(now));
+      },
+      context.cancellationSignal,
+    );
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+async function startContainer(
+  deps: ContainerDeps,
+  plan: ReplicaPlan,
+): Promise<{ containerId: string; address: string }> {
+  const secrets = await deps.unseal(plan.sealed);
+  const networkId = await ensureNetwork(deps.docker, deps.installation);
+  deps.report(plan.replicaId, 'initializing', 'starting engine');
+  const started = await bringUp(deps.docker, plan, secrets, {
+    installation: deps.installation,
+    networkId,
+    address: deps.address,
+    weightsPath: plan.weights && deps.weightsPath(plan.weights),
+  });
+  const { sealed: _, ...known } = plan;
+  const earlier = await deps.records.read(plan.replicaId);
+  const readyAt = earlier?.containerId === started.containerId ? earlier.readyAt : null;
+  await deps.records.write({ plan: known, ...started, readyAt });
+  return started;
+}
+
+async function stopContainer(
+  { docker, records }: ContainerDeps,
+  input: { replicaId: string; containerName: string; graceMs: number },
+): Promise<{ exitCode: number | null }> {
+  // First, so that the watch does not take a wanted end for a loss.
+  await records.remove(input.replicaId);
+  const found = await inspectContainer(docker, input.containerName);
+  if (!found) return { exitCode: null };
+  try {
+    await docker.getContainer(found.Id).stop({ t: Math.ceil(input.graceMs / 1000) });
+  } catch (error) {
+    // 304: not running any more. A container that cannot be stopped is killed by the removal below.
+    if (!isAbsent(error) && statusOf(error) !== 304 && statusOf(error) !== 500)
+      throw dockerError(error, `stopping container ${input.containerName}`);
+  }
+  const ended = await inspectContainer(docker, found.Id);
+  await removeContainer(docker, found.Id);
+  return { exitCode: ended ? ended.State.ExitCode : null };
+}
+
+async function listContainers({ docker, installation }: ContainerDeps): Promise<OwnContainer[]> {
+  try {
+    const containers = await docker.listContainers({
+      all: true,
+      filters: { label: [`${LABELS.installation}=${installation}`] },
+    });
+    return containers.map((container) => ({
+      name: container.Names[0]?.replace(/^\//, '') ?? container.Id,
+      replicaId: container.Labels[LABELS.replica] ?? '',
+      createdAtMs: container.Created * 1000,
+    }));
+  } catch (error) {
+    throw dockerError(error, 'listing containers');
+  }
+}
+
+/** Removes what is ours among the names; another one's container of that name stays. */
+async function removeContainers(deps: ContainerDeps, names: readonly string[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const name of names) {
+    try {
+      const info = await inspectContainer(deps.docker, name);
+      if (info?.Config.Labels[LABELS.installation] !== deps.installation) continue;
+      const replicaId = info.Config.Labels[LABELS.replica];
+      if (replicaId) await deps.records.remove(replicaId);
+      await removeContainer(deps.docker, info.Id);
+    } catch (error) {
+      // The others are removed all the same.
+      failures.push(error);
+    }
+  }
+  if (failures.length) {
+    throw dockerError(
+      new Error(failures.map(errorMessage).join('; ')),
+      `removing ${failures.length} of ${names.length} containers`,
+    );
+  }
+}

@@ -1,0 +1,62 @@
+import { STATUS_CODES } from 'node:http';
+import type { Failure } from '../../spec/errors.ts';
+import type { HttpProbe, ReplicaPlan } from '../../spec/lifecycle.ts';
+import type { ProbeOutcome } from './probe.ts';
+
+type Known = Pick<ReplicaPlan, 'container' | 'readiness'>;
+
+/** A server that was given all its time and never became healthy: what it did instead, and where to look. */
+export function notHealthy({ container, readiness }: Known, last: ProbeOutcome | null): Failure {
+  const seconds = Math.round(readiness.deadlineMs / 1000);
+  return {
+    code: 'NOT_HEALTHY',
+    message: `${readiness.engine} runs, but was not ready after ${seconds} s: ${seen(container.port, readiness.health, last)}`,
+  };
+}
+
+/** A replica that was in service and stopped answering. */
+export function stoppedAnswering(
+  { container, readiness }: Known,
+  last: ProbeOutcome,
+  silentMs: number,
+): Failure {
+  const seconds = Math.round(silentMs / 1000);
+  return {
+    code: 'NOT_HEALTHY',
+    message: `${readiness.engine} runs, but has not been healthy for ${seconds} s: ${seen(container.port, readiness.health, last)}`,
+  };
+}
+
+function seen(port: number, health: HttpProbe | null, last: ProbeOutcome | null): string {
+  const route = health ? `its health route ${health.path}` : `port ${port}`;
+  switch (last?.kind) {
+    case 'status':
+      return `${route} answered ${last.status} ${STATUS_CODES[last.status] ?? ''}${said(last.said)}${
+        last.status === 404 ? '. Check healthRoute in model.image' : ''
+      }`;
+    case 'timeout':
+      return `${route} accepts connections, but gives no answer within ${last.timeoutMs / 1000} s`;
+    case 'refused':
+      return `nothing listens on port ${port} of the container. Check the port in model.image, and that the server listens on 0.0.0.0`;
+    default:
+      return `${route} was never asked`;
+  }
+}
+
+/** A server that calls itself healthy and cannot do its work. */
+export function inferenceFailed({ readiness }: Known, path: string, outcome: ProbeOutcome): Failure {
+  const what =
+    outcome.kind === 'status'
+      ? `answered ${outcome.status}${said(outcome.said)}`
+      : outcome.kind === 'timeout'
+        ? `gave no answer within ${outcome.timeoutMs / 1000} s`
+        : 'closed the connection';
+  return {
+    code: 'INFERENCE_FAILED',
+    message: `${readiness.engine} says it is healthy, but a first inference (${path}) ${what}`,
+  };
+}
+
+function said(text: string): string {
+  return text ? `: "${text}"` : '';
+}

@@ -1,0 +1,50 @@
+import { Context } from '@temporalio/activity';
+import type Docker from 'dockerode';
+import type { ReplicaPlan } from '../../spec/lifecycle.ts';
+import type { ReplicaStage } from '../../spec/states.ts';
+import type { ReplicaRecords } from '../containers/records.ts';
+import { toApplicationFailure } from '../failures.ts';
+import type { HostActivities } from '../interfaces.ts';
+import { untilReady } from './wait.ts';
+
+const HEARTBEAT_MS = 1000;
+
+export interface HealthDeps {
+  docker: Docker;
+  records: ReplicaRecords;
+  report(replicaId: string, stage: ReplicaStage, message: string): void;
+}
+
+/** The part of a host's activities that asks engines how they are. */
+export function createHealthActivities(deps: HealthDeps): Pick<HostActivities, 'waitReady'> {
+  return {
+    async waitReady(plan) {
+      try {
+        return await waitReady(deps, plan);
+      } catch (error) {
+        throw toApplicationFailure(error);
+      }
+    },
+  };
+}
+
+async function waitReady(deps: HealthDeps, plan: ReplicaPlan): Promise<{ address: string }> {
+  const context = Context.current();
+  let waitingFor = 'health';
+  const beat = setInterval(() => context.heartbeat({ waitingFor }), HEARTBEAT_MS);
+  try {
+    const { containerId, address } = await untilReady({
+      docker: deps.docker,
+      plan,
+      signal: context.cancellationSignal,
+      onHealthy: () => {
+        waitingFor = 'inference';
+        deps.report(plan.replicaId, 'initializing', 'waiting for first inference');
+      },
+    });
+    await deps.records.markReady(plan.replicaId, containerId);
+    return { address };
+  } finally {
+    clearInterval(beat);
+  }
+}

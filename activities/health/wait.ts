@@ -1,0 +1,147 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import { EndpointsError, type Failure } from '../../spec/errors.ts';
+import type { HttpProbe, ReplicaPlan } from '../../spec/lifecycle.ts';
+import { addressOf, engineKeyOf, secretsOf } from '../containers/create.ts';
+import { inspectContainer } from '../containers/docker.ts';
+import { exitFailure, finalFailure } from '../containers/end.ts';
+import { logTail } from '../containers/logs.ts';
+import { redact } from '../containers/redact.ts';
+import { inferenceFailed, notHealthy } from './diagnosis.ts';
+import { ask, listens, type ProbeOutcome } from './probe.ts';
+
+const FIRST_PAUSE_MS = 20;
+const MAX_PAUSE_MS = 1000;
+/** The pause grows with the time waited, so that asking adds at most a twentieth to it. */
+const PAUSE_SHARE = 1 / 20;
+/** Looking at the container costs Docker more than a question to a port. */
+const LOOK_EVERY_MS = 200;
+/** A container with nothing to ask is taken as ready after this long, listening or not. */
+const ACCEPT_BOUND_MS = 10_000;
+const ACCEPT_HOLD_MS = 100;
+
+export interface Waited {
+  docker: Docker;
+  plan: ReplicaPlan;
+  signal: AbortSignal;
+  /** Called when the health route has answered and the first inference is on its way. */
+  onHealthy(): void;
+}
+
+/**
+ * Returns once the container has answered its health route and a real inference, where it has them.
+ * @throws ApplicationFailure with the classified end when it exits, NOT_HEALTHY at the deadline, INFERENCE_FAILED
+ */
+export async function untilReady(waited: Waited): Promise<{ containerId: string; address: string }> {
+  const { plan } = waited;
+  const { health, inference, deadlineMs } = plan.readiness;
+  const container = await Container.find(waited);
+  const deadline = container.startedAt + deadlineMs;
+  if (health) {
+    await repeat(container, deadline, () => container.ask(health, deadline), notFinal);
+  }
+  if (inference) {
+    waited.onHealthy();
+    const last = await repeat(container, deadline, () => container.ask(inference, deadline), isFinal);
+    if (last.kind !== 'ok') throw await container.fail(inferenceFailed(plan, inference.path, last));
+  }
+  if (!health && !inference) await untilListening(container);
+  return { containerId: container.id, address: container.address };
+}
+
+const notFinal = (): boolean => false;
+
+/** Still loading, or full for a moment: ask again. Any other refusal stays. */
+function isFinal(outcome: ProbeOutcome): boolean {
+  return outcome.kind === 'timeout' || (outcome.kind === 'status' && ![429, 503].includes(outcome.status));
+}
+
+/** Asks until the answer is good or final; the container's end and the deadline are failures. */
+async function repeat(
+  container: Container,
+  deadline: number,
+  question: () => Promise<ProbeOutcome>,
+  final: (outcome: ProbeOutcome) => boolean,
+): Promise<ProbeOutcome> {
+  const started = Date.now();
+  for (;;) {
+    const outcome = await question();
+    if (outcome.kind === 'ok' || final(outcome)) return outcome;
+    await container.look();
+    if (Date.now() >= deadline) throw await container.fail(notHealthy(container.plan, outcome));
+    const pause = Math.max(FIRST_PAUSE_MS, (Date.now() - started) * PAUSE_SHARE);
+    await sleep(Math.min(MAX_PAUSE_MS, pause), undefined, { signal: container.signal });
+  }
+}
+
+async function untilListening(container: Container): Promise<void> {
+  const bound = Date.now() + ACCEPT_BOUND_MS;
+  while (!(await listens(container.address, ACCEPT_HOLD_MS, container.signal)) && Date.now() < bound) {
+    await container.look();
+    await sleep(ACCEPT_HOLD_MS, undefined, { signal: container.signal });
+  }
+  await container.look({ now: true });
+}
+
+/** The container that is waited for: where it answers, and whether it still runs. */
+class Container {
+  readonly id: string;
+  readonly address: string;
+  readonly startedAt: number;
+  readonly plan: ReplicaPlan;
+  readonly signal: AbortSignal;
+  readonly #docker: Docker;
+  readonly #key: string | null;
+  readonly #secrets: string[];
+  #lookedAt = 0;
+
+  private constructor(waited: Waited, info: Docker.ContainerInspectInfo, address: string) {
+    this.id = info.Id;
+    this.address = address;
+    this.startedAt = Date.parse(info.State.StartedAt);
+    this.plan = waited.plan;
+    this.signal = waited.signal;
+    this.#docker = waited.docker;
+    this.#key = engineKeyOf(info, waited.plan.readiness.engine);
+    this.#secrets = secretsOf(info);
+  }
+
+  static async find(waited: Waited): Promise<Container> {
+    const { docker, plan } = waited;
+    const info = await inspectContainer(docker, plan.containerName);
+    const address = info && addressOf(info, plan.container.port);
+    if (!info?.State.Running || !address)
+      throw finalFailure(await exitFailure(docker, info, plan.readiness.engine));
+    return new Container(waited, info, address);
+  }
+
+  /** @throws ApplicationFailure when the container does not run any more */
+  async look({ now = false } = {}): Promise<void> {
+    if (!now && Date.now() - this.#lookedAt < LOOK_EVERY_MS) return;
+    this.#lookedAt = Date.now();
+    try {
+      const info = await inspectContainer(this.#docker, this.id);
+      if (!info?.State.Running)
+        throw finalFailure(await exitFailure(this.#docker, info, this.plan.readiness.engine));
+    } catch (error) {
+      // The engine's restart may leave the container running; if it does not, the next look shows that.
+      if (!(error instanceof EndpointsError && error.code === 'DOCKER_UNAVAILABLE')) throw error;
+    }
+  }
+
+  /** No question outlives the deadline by more than a second. */
+  ask(probe: HttpProbe, deadline: number): Promise<ProbeOutcome> {
+    const timeoutMs = Math.min(probe.timeoutMs, Math.max(1000, deadline - Date.now()));
+    return ask(this.address, { ...probe, timeoutMs }, this.#key, this.signal);
+  }
+
+  /** What to throw: the failure with the end of the log. What the engine said may hold a secret too. */
+  async fail(failure: Failure) {
+    const tail = await logTail(this.#docker, this.id, this.#secrets);
+    return finalFailure({
+      ...failure,
+      message: redact(failure.message, this.#secrets),
+      ...(tail ? { logTail: tail } : {}),
+    });
+  }
+}
