@@ -14,6 +14,8 @@ export interface TestTemporal {
   stop(): Promise<void>;
 }
 
+const ROLLOVER_EVENTS = Number(process.env.TEST_ROLLOVER_EVENTS ?? 100);
+
 let shared: Promise<TestTemporal> | undefined;
 
 /**
@@ -34,6 +36,8 @@ async function startTemporal(): Promise<TestTemporal> {
   const dir = mkdtempSync(join(tmpdir(), 'temporal-'));
   const port = await freePort();
   const config = loadTemporalConfig({ ...process.env, TEMPORAL_ADDRESS: `127.0.0.1:${port}` });
+  // Roll over every so many events instead of 4,096, so that tests meet continue-as-new at any moment.
+  config.devServer.dynamicConfig['limit.historyCount.suggestContinueAsNew'] = ROLLOVER_EVENTS;
   const args = devServerArguments({
     binary: '',
     dbFile: join(dir, 'temporal.db'),

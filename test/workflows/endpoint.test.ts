@@ -208,4 +208,25 @@ describe('workflows: an endpoint', () => {
     assert.equal(world.stages.size, 1);
     await finish();
   });
+
+  it('rolls over under a stream of signals without losing one or a replica', async () => {
+    await play({ minReplica: 0 });
+    await state('running');
+    const first = await stage.handle.describe();
+    for (let round = 0; round < 12; round += 1) {
+      await stage.handle.signal(scaleTo, { replicas: 0, reason: 'idle' });
+      await Promise.all(Array.from({ length: 10 }, () => stage.tell()));
+      await eventually('asleep', () => world.projection?.state === 'scaledToZero');
+      await stage.handle.signal(wake);
+      await state('running');
+    }
+    const last = await stage.handle.describe();
+    assert.notEqual(last.runId, first.runId);
+    assert.ok(last.historyLength < 400, `${last.historyLength} events in one run`);
+    await eventually(
+      'one serves, the others are gone',
+      () => world.routes.size === 1 && world.alive.length === 1,
+    );
+    await finish();
+  });
 });

@@ -16,7 +16,8 @@ export function sharedBundle(): Promise<{ code: string }> {
 }
 
 let installed = false;
-function quiet(): void {
+/** Keeps the SDK's own log out of the test report; once per process. */
+export function quietSdk(): void {
   if (installed) return;
   installed = true;
   Runtime.install({
@@ -30,7 +31,7 @@ function quiet(): void {
  * be taken away and brought back.
  */
 export async function openStage(world: World, name: string) {
-  quiet();
+  quietSdk();
   const { client, config } = await sharedTemporal();
   await prepareNamespace(client, config);
   const taskQueue = `control-${randomUUID().slice(0, 8)}`;

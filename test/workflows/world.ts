@@ -107,7 +107,13 @@ export class World {
         this.#placed.delete(replicaId);
         this.stages.set(replicaId, stage);
       },
-      autoscale: async () => undefined,
+      autoscale: async () => {
+        this.calls.push('autoscale');
+        for (;;) {
+          heartbeat();
+          await Context.current().sleep(200);
+        }
+      },
       setHostState: async ({ state }) => {
         this.hostState = state;
         return { lostAfterMs: 4000 };

@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { agentJoined, containerLost, scaleTo, WORKFLOWS, wake } from '../../workflows/messages.ts';
+import { eventually } from '../support/eventually.ts';
+import { stopSharedTemporal } from '../support/temporal.ts';
+import { openStage } from '../workflows/stage.ts';
+import { World } from '../workflows/world.ts';
+
+/**
+ * Records the histories that `replay.test.ts` replays: `TEST_ROLLOVER_EVENTS=4096 node --import tsx
+ * test/replay/record.ts`. Run it once per release, after which its folder is never changed: every later version of the code must still replay it.
+ */
+const ROOT = join(import.meta.dirname, '..', '..');
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+const FOLDER = join(import.meta.dirname, 'histories', version);
+mkdirSync(FOLDER, { recursive: true });
+
+type Stage = Awaited<ReturnType<typeof openStage>>;
+
+async function scenario(
+  title: string,
+  over: object,
+  play: (world: World, stage: Stage) => Promise<Record<string, string>>,
+): Promise<void> {
+  const world = new World({ endpointId: randomUUID(), ...over });
+  const stage = await openStage(world, `r${randomUUID().slice(0, 8)}`);
+  const recorded = await play(world, stage);
+  for (const [name, workflowId] of Object.entries(recorded)) {
+    const history = await stage.client.workflow.getHandle(workflowId).fetchHistory();
+    const text = historyToJSON(history).replaceAll(/"identity": ?"[^"]*"/g, '"identity":"recorded"');
+    writeFileSync(join(FOLDER, `${name}.json`), `${JSON.stringify(JSON.parse(text), null, 1)}\n`);
+  }
+  await stage.close();
+  console.log(title);
+}
+
+const reaches = (world: World, state: string) =>
+  eventually(state, () => world.projection?.state === state, { timeoutMs: 60_000 });
+
+async function end(world: World, stage: Stage): Promise<void> {
+  world.wish({ phase: 'deleted' });
+  await stage.tell();
+  await stage.handle.result();
+}
+
+await scenario('create, update, pause, resume, delete', { pinned: false }, async (world, stage) => {
+  await stage.tell();
+  await reaches(world, 'running');
+  world.wish({ revision: 2, pinned: true });
+  await stage.tell();
+  await reaches(world, 'updating');
+  await reaches(world, 'running');
+  world.wish({ phase: 'paused' });
+  await stage.tell();
+  await eventually('paused', () => world.projection?.state === 'paused' && world.containers.size === 0);
+  world.wish({ phase: 'running' });
+  await stage.tell();
+  await reaches(world, 'running');
+  await end(world, stage);
+  return { 'endpoint-life': stage.workflowId, 'replica-stopped': stage.replica(2).workflowId };
+});
+
+await scenario('sleep and wake', { minReplica: 0 }, async (world, stage) => {
+  await stage.tell();
+  await reaches(world, 'running');
+  await stage.handle.signal(scaleTo, { replicas: 0, reason: 'idle' });
+  await eventually('asleep', () => world.projection?.state === 'scaledToZero' && world.containers.size === 0);
+  await stage.handle.signal(wake);
+  await reaches(world, 'running');
+  await end(world, stage);
+  return { 'endpoint-sleeps': stage.workflowId };
+});
+
+await scenario('failed starts, a lost container, a called-off start', {}, async (world, stage) => {
+  world.failStarts = { code: 'UNKNOWN', retryable: true, times: 1 };
+  await stage.tell();
+  await reaches(world, 'running');
+  await stage
+    .replica(2)
+    .signal(containerLost, { code: 'CONTAINER_EXITED', message: 'exit 137', exitCode: 137 });
+  await eventually('replaced', () => [...world.routes].some((id) => id.endsWith('-3')));
+  await stage.replica(2).result();
+  world.slowReady = true;
+  world.wish({ revision: 2 });
+  await stage.tell();
+  await eventually('starting', () => world.containers.size === 2);
+  world.slowReady = false;
+  await end(world, stage);
+  return {
+    'endpoint-fails': stage.workflowId,
+    'replica-failed-start': stage.replica(1).workflowId,
+    'replica-container-lost': stage.replica(2).workflowId,
+    'replica-called-off': stage.replica(4).workflowId,
+  };
+});
+
+await scenario('no room, then one by one', {}, async (world, stage) => {
+  world.room = 1;
+  await stage.tell();
+  await reaches(world, 'running');
+  world.wish({ revision: 2 });
+  await stage.tell();
+  await eventually('revision 2 serves', () => [...world.routes].some((id) => id.endsWith('-2')));
+  await reaches(world, 'running');
+  await end(world, stage);
+  return { 'endpoint-no-room': stage.workflowId, 'replica-waited-for-room': stage.replica(2).workflowId };
+});
+
+await scenario('a host lost and found, janitor', {}, async (world, stage) => {
+  const hostId = `host/r${randomUUID().slice(0, 8)}`;
+  const { workflow } = stage.client;
+  const join = () =>
+    workflow.signalWithStart(WORKFLOWS.host, {
+      workflowId: hostId,
+      taskQueue: stage.taskQueue,
+      args: [{ hostId: stage.hostId }],
+      signal: agentJoined,
+    });
+  await stage.tell();
+  await join();
+  await reaches(world, 'running');
+  world.replicaWorkflows = [stage.replica(1).workflowId];
+  world.containers.add('orphan');
+  const janitor = await workflow.start(WORKFLOWS.janitor, {
+    workflowId: `janitor/${hostId}`,
+    taskQueue: stage.taskQueue,
+  });
+  await janitor.result();
+  await stage.stopHost();
+  await eventually('lost', () => world.hostState === 'lost');
+  await stage.replica(1).result();
+  await stage.startHost();
+  await join();
+  await eventually('back', () => world.hostState === 'ready');
+  await reaches(world, 'running');
+  await end(world, stage);
+  const autoscaler = await workflow.start(WORKFLOWS.autoscaler, {
+    workflowId: `autoscaler/${hostId}`,
+    taskQueue: stage.taskQueue,
+  });
+  await eventually('measuring', () => world.calls.includes('autoscale'));
+  return {
+    'host-lost-and-found': hostId,
+    'replica-host-lost': stage.replica(1).workflowId,
+    janitor: janitor.workflowId,
+    autoscaler: autoscaler.workflowId,
+  };
+});
+
+await stopSharedTemporal();
+process.exit(0);
