@@ -1,0 +1,54 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefault } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { RepositoryFile } from '../../engines/engine.ts';
+import type { PlatformConfig, TemporalConfig } from '../../runtime/config.ts';
+import type { Actor } from '../../store/audit.ts';
+import type { Store } from '../../store/database.ts';
+import type { Vault } from '../../store/secrets.ts';
+import { callerOf } from '../auth/guard.ts';
+import type { Notifier } from './notify.ts';
+
+/** What the control API needs of the Hub: one question. Refusals are `EndpointsError`s with a `HUB_*` code. */
+export interface ModelSource {
+  resolveModel(want: {
+    repository: string;
+    revision: string | null;
+  }): Promise<{ commit: string; files: readonly RepositoryFile[] }>;
+}
+
+/** Everything the control API works with; the process makes it, tests hand in parts of their own. */
+export interface ControlDeps {
+  store: Store;
+  vault: Vault;
+  config: PlatformConfig;
+  temporal: Pick<TemporalConfig, 'address' | 'namespace'>;
+  hub: ModelSource;
+  notify: Notifier;
+  /** Base of every endpoint's URL, without a slash at its end. */
+  gatewayUrl: string;
+  log: FastifyBaseLogger;
+}
+
+export type ControlApp = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+const MAX_USER_AGENT = 512;
+
+/** Who makes this request, as the audit log keeps it. */
+export function actorOf(request: FastifyRequest): Actor {
+  const { principal } = callerOf(request);
+  return {
+    userId: principal.userId,
+    userName: principal.userName,
+    tokenId: principal.tokenId,
+    ip: request.ip,
+    userAgent: request.headers['user-agent']?.slice(0, MAX_USER_AGENT) ?? null,
+    requestId: request.id,
+  };
+}

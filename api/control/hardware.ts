@@ -1,0 +1,62 @@
+import { computeId, type Instance, type Vendor } from '../../spec/hardware.ts';
+import type { FreeRoom } from '../../store/hosts.ts';
+import type { Compute, Vendors } from './schemas.ts';
+
+const GIB = 1024 ** 3;
+
+/** What a namespace uses, and what is left on the hosts; together they make its quota. */
+export interface Usage {
+  /** Replicas by `vendor/region/type/size`. */
+  used: ReadonlyMap<string, number>;
+  room: readonly FreeRoom[];
+}
+
+/** The hardware catalogue as the public API shows it; without `usage` it is the price list, which has no quota. */
+export function presentHardware(catalogue: readonly Vendor[], usage: Usage | null): Vendors {
+  return {
+    vendors: catalogue.map((vendor) => ({
+      name: vendor.name,
+      status: 'available',
+      regions: vendor.regions.map((region) => ({
+        name: region.name,
+        label: region.label,
+        status: 'available',
+        computes: region.instances.map((instance) =>
+          presentInstance(vendor.name, region.name, instance, usage),
+        ),
+      })),
+    })),
+  };
+}
+
+function presentInstance(vendor: string, region: string, instance: Instance, usage: Usage | null): Compute {
+  const perReplica = Math.max(1, instance.gpus);
+  return {
+    id: computeId(vendor, region, instance),
+    accelerator: instance.accelerator,
+    instanceType: instance.type,
+    instanceSize: instance.size,
+    architecture: instance.architecture,
+    numAccelerators: perReplica,
+    ...(Number.isInteger(instance.cpus) ? { numCpus: instance.cpus } : {}),
+    memoryGb: instance.memoryGb,
+    gpuMemoryGb: instance.gpuMemoryGb ?? null,
+    pricePerHour: instance.pricePerHour,
+    status: instance.status,
+    ...(usage ? { quota: quotaOf(vendor, region, instance, perReplica, usage) } : {}),
+  };
+}
+
+function quotaOf(vendor: string, region: string, instance: Instance, perReplica: number, usage: Usage) {
+  const used = usage.used.get(`${vendor}/${region}/${instance.type}/${instance.size}`) ?? 0;
+  const free = usage.room
+    .filter((host) => host.vendor === vendor && host.region === region)
+    .reduce((sum, host) => sum + replicasThatFit(host, instance), 0);
+  return { maxAccelerators: (used + free) * perReplica, usedAccelerators: used * perReplica };
+}
+
+function replicasThatFit(host: FreeRoom, instance: Instance): number {
+  const byGpu = instance.gpus > 0 ? host.gpus / instance.gpus : Number.POSITIVE_INFINITY;
+  const least = Math.min(host.cpus / instance.cpus, host.memoryBytes / (instance.memoryGb * GIB), byGpu);
+  return Math.max(0, Math.floor(least));
+}

@@ -1,0 +1,175 @@
+import { randomBytes } from 'node:crypto';
+import type { FastifyInstance, InjectOptions } from 'fastify';
+import { pino } from 'pino';
+import type { ModelSource } from '../../api/control/context.ts';
+import type { Notifier } from '../../api/control/notify.ts';
+import { createControlApi } from '../../api/control/server.ts';
+import { loadPlatformConfig, type PlatformConfig } from '../../runtime/config.ts';
+import { EndpointsError } from '../../spec/errors.ts';
+import type { WeightFile } from '../../spec/lifecycle.ts';
+import type { Role } from '../../spec/permissions.ts';
+import type { Store } from '../../store/database.ts';
+import { ensureOrganization, ensureUser } from '../../store/namespaces.ts';
+import { Vault } from '../../store/secrets.ts';
+import { createToken } from '../../store/tokens.ts';
+import { type TestDatabase, testDatabase } from '../support/postgres.ts';
+
+export const MODEL = 'example/tiny-gguf';
+export const GGUF = 'tiny.Q4_1.gguf';
+export const COMMIT = 'a'.repeat(40);
+
+const FILES: WeightFile[] = [
+  { path: GGUF, sizeBytes: 98_000_000, sha256: 'b'.repeat(64), gitSha1: null },
+  { path: 'README.md', sizeBytes: 100, sha256: null, gitSha1: 'c'.repeat(40) },
+];
+
+/** A Hub of three repositories: one good, one gated, one without weights; everything else is missing. */
+export const hub: ModelSource = {
+  resolveModel: async ({ repository, revision }) => {
+    if (repository === 'example/gated')
+      throw new EndpointsError('HUB_GATED', `'${repository}' is gated: ask for access`);
+    if (repository === 'example/unreachable')
+      throw new EndpointsError('HUB_UNREACHABLE', 'the Hub does not answer');
+    if (repository === 'example/empty') return { commit: COMMIT, files: FILES.slice(1) };
+    if (repository !== MODEL) throw new EndpointsError('HUB_NOT_FOUND', `'${repository}' does not exist`);
+    if (revision !== null && !['main', COMMIT].includes(revision))
+      throw new EndpointsError('HUB_REVISION', `'${repository}' has no revision '${revision}'`);
+    return { commit: COMMIT, files: FILES };
+  },
+};
+
+/** Remembers what workflows were told; `down` makes it fail as it does without Temporal. */
+export class RecordingNotifier implements Notifier {
+  readonly told: string[] = [];
+  down = false;
+
+  async endpointChanged(
+    endpoint: { namespace: string; name: string },
+    options: { wake?: boolean } = {},
+  ): Promise<void> {
+    if (this.down) throw new Error('14 UNAVAILABLE');
+    this.told.push(`${endpoint.namespace}/${endpoint.name}${options.wake ? ' wake' : ''}`);
+  }
+
+  async hostJoined(host: { hostId: string }): Promise<void> {
+    if (this.down) throw new Error('14 UNAVAILABLE');
+    this.told.push(`host ${host.hostId}`);
+  }
+}
+
+export interface Answer {
+  status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
+  body: any;
+  headers: Record<string, unknown>;
+}
+
+export interface TestApi {
+  app: FastifyInstance;
+  db: TestDatabase;
+  store: Store;
+  vault: Vault;
+  notify: RecordingNotifier;
+  config: PlatformConfig;
+  /** Full rights in namespace `alice` and the organisation `acme`. */
+  token: string;
+  tokenFor(userName: string, role: Role, expiresAt?: Date): Promise<string>;
+  call(method: string, url: string, body?: unknown, options?: InjectOptions): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export const silent = pino({ level: 'silent' });
+
+/** The control API on a database of its own, with users `alice` and `bob` and the organisation `acme`. */
+export async function testApi(options: { hub?: ModelSource } = {}): Promise<TestApi> {
+  const db = await testDatabase();
+  const { store } = db;
+  await ensureUser(store, 'alice');
+  await ensureUser(store, 'bob');
+  await ensureOrganization(store, 'acme', 'alice');
+  const vault = new Vault(randomBytes(32));
+  const notify = new RecordingNotifier();
+  const config = loadPlatformConfig({});
+  const app = createControlApi({
+    store,
+    vault,
+    config,
+    temporal: { address: '127.0.0.1:7233', namespace: 'default' },
+    hub: options.hub ?? hub,
+    notify,
+    gatewayUrl: 'http://127.0.0.1:8090',
+    log: silent,
+  });
+  const tokenFor = async (userName: string, role: Role, expiresAt?: Date) =>
+    (await createToken(store, { userName, name: role, role, ...(expiresAt ? { expiresAt } : {}) })).token;
+  const token = await tokenFor('alice', 'write');
+  return {
+    app,
+    db,
+    store,
+    vault,
+    notify,
+    config,
+    token,
+    tokenFor,
+    call: async (method, url, body, inject = {}) => {
+      const response = await app.inject({
+        method: method as NonNullable<InjectOptions['method']>,
+        url,
+        headers: { authorization: `Bearer ${token}` },
+        ...(body === undefined ? {} : { payload: body as object }),
+        ...inject,
+      });
+      const json = String(response.headers['content-type']).startsWith('application/json');
+      return {
+        status: response.statusCode,
+        body: json ? response.json() : response.body,
+        headers: response.headers,
+      };
+    },
+    close: async () => {
+      await app.close();
+      await db.drop();
+    },
+  };
+}
+
+/** A create body that is good, with parts of it replaced (`undefined` removes). */
+export function createBody(
+  name: string,
+  change: {
+    top?: Record<string, unknown>;
+    compute?: Record<string, unknown>;
+    scaling?: Record<string, unknown>;
+    model?: Record<string, unknown>;
+  } = {},
+): Record<string, unknown> {
+  return {
+    name,
+    type: 'authenticated',
+    provider: { vendor: 'docker', region: 'local' },
+    compute: {
+      accelerator: 'cpu',
+      instanceType: 'cpu',
+      instanceSize: 'x1',
+      scaling: { minReplica: 1, maxReplica: 1, scaleToZeroTimeout: null, ...change.scaling },
+      ...change.compute,
+    },
+    model: {
+      repository: MODEL,
+      framework: 'llamacpp',
+      revision: null,
+      image: {
+        llamacpp: {
+          url: 'ghcr.io/ggml-org/llama.cpp:server',
+          ctxSize: 2048,
+          nParallel: 2,
+          threadsHttp: 4,
+          modelPath: GGUF,
+        },
+      },
+      ...change.model,
+    },
+    ...change.top,
+  };
+}
