@@ -1,0 +1,91 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runSteps } from '../../cli/up/step.ts';
+import { checkSteps } from './checks.ts';
+import { dockerLeftovers, markedProcesses, RUN_MARK } from './leftovers.ts';
+import { runMocha } from './mocha.ts';
+import { type Parts, partSteps } from './parts.ts';
+import type { Counts } from './reporter.ts';
+
+/**
+ * Runs the tests with real parts, as `npm test` does, and resolves with the exit code. Arguments (files, `--grep …`) go
+ * to Mocha; with any, the checks of the whole project are left out.
+ */
+export async function main(args: string[]): Promise<number> {
+  const run = randomBytes(6).toString('hex');
+  const runDir = await mkdtemp(join(tmpdir(), 'endpoints-test-'));
+  const parts: Parts = { env: {}, unavailable: {}, docker: undefined };
+  const counts: Counts = { passed: 0, failed: 0, skipped: [] };
+  const stopping = interruptible();
+  const { signal } = stopping;
+  try {
+    const said: string[] = [];
+    await runSteps([
+      ...(args.length ? [] : checkSteps(counts, said, signal)),
+      ...partSteps(runDir, parts, signal),
+    ]);
+    for (const text of said) console.error(text);
+    if (!signal.aborted) add(counts, await tests(args, run, runDir, parts, signal));
+    await endRun(run, parts, counts);
+  } finally {
+    await parts.docker?.stop();
+    await rm(runDir, { recursive: true, force: true });
+  }
+  for (const { title, reason } of counts.skipped) console.log(`skipped: ${title} (${reason})`);
+  if (signal.aborted) console.log('interrupted');
+  console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped.length} skipped`);
+  return signal.aborted ? 130 : counts.failed > 0 ? 1 : 0;
+}
+
+function tests(
+  args: string[],
+  run: string,
+  runDir: string,
+  parts: Parts,
+  signal: AbortSignal,
+): Promise<Counts> {
+  const { TSX_DISABLE_CACHE, ...inherited } = process.env;
+  const env = {
+    ...inherited,
+    ...parts.env,
+    TEST_UNAVAILABLE: JSON.stringify(parts.unavailable),
+    // Temporary files, the TypeScript loader's cache too, go with the run.
+    TMPDIR: runDir,
+    [RUN_MARK]: run,
+  };
+  return runMocha({ args, env, resultFile: join(runDir, 'counts.json'), signal });
+}
+
+/** What the tests left running or standing is a failure, and is ended. */
+async function endRun(run: string, parts: Parts, counts: Counts): Promise<void> {
+  const processes = markedProcesses(run);
+  for (const { pid } of processes) process.kill(pid, 'SIGKILL');
+  const left = [
+    ...processes.map(({ pid, command }) => `process ${pid}: ${command}`),
+    ...(parts.docker ? await dockerLeftovers(parts.docker.host) : []),
+  ];
+  if (left.length === 0) return;
+  counts.failed += 1;
+  console.error(`the tests left behind:\n  ${left.join('\n  ')}`);
+}
+
+function add(counts: Counts, more: Counts): void {
+  counts.passed += more.passed;
+  counts.failed += more.failed;
+  counts.skipped.push(...more.skipped);
+}
+
+/** Ctrl-C ends the run in order; a second one at once. */
+function interruptible(): AbortController {
+  const stopping = new AbortController();
+  const onSignal = () => {
+    if (stopping.signal.aborted) process.exit(130);
+    console.error('\nstopping (again: at once)');
+    stopping.abort(new Error('interrupted'));
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  return stopping;
+}

@@ -1,0 +1,51 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Counts } from './reporter.ts';
+
+const ROOT = new URL('../..', import.meta.url).pathname;
+const SPECS = 'test/**/*.test.ts';
+/** After an interruption Mocha ends the running test and runs the clean-up hooks. */
+const INTERRUPT_GRACE_MS = 15_000;
+
+/**
+ * Runs Mocha in a process group of its own; `args` are files or options of Mocha's, none means everything. A run that
+ * died before its report counts as one failure.
+ */
+export async function runMocha(options: {
+  args: string[];
+  env: NodeJS.ProcessEnv;
+  resultFile: string;
+  signal: AbortSignal;
+}): Promise<Counts> {
+  const { signal, resultFile } = options;
+  const files = options.args.some((arg) => arg.endsWith('.ts')) ? [] : [SPECS];
+  const reporter = ['--reporter', 'test/runner/reporter.ts'];
+  const child = spawn(
+    process.execPath,
+    ['node_modules/mocha/bin/mocha.js', ...reporter, ...options.args, ...files],
+    {
+      cwd: ROOT,
+      env: { ...options.env, TEST_RESULT_FILE: resultFile },
+      stdio: ['ignore', 'inherit', 'inherit'],
+      detached: true,
+    },
+  );
+  const kill = (name: NodeJS.Signals) => {
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, name);
+  };
+  const interrupt = () => {
+    kill('SIGINT');
+    void sleep(INTERRUPT_GRACE_MS, undefined, { ref: false }).then(() => kill('SIGKILL'));
+  };
+  if (signal.aborted) interrupt();
+  signal.addEventListener('abort', interrupt);
+  const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+  signal.removeEventListener('abort', interrupt);
+  if (existsSync(resultFile)) {
+    const counts = JSON.parse(readFileSync(resultFile, 'utf8')) as Counts;
+    // A failed hook outside any test, or a rejection after the last one.
+    return code === 0 || counts.failed > 0 ? counts : { ...counts, failed: 1 };
+  }
+  return { passed: 0, failed: 1, skipped: [] };
+}

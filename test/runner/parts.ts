@@ -1,0 +1,100 @@
+import { join } from 'node:path';
+import { dockerClient, dockerVersion, findDocker } from '../../cli/services/docker.ts';
+import { ensureEngineImage } from '../../cli/services/engine-image.ts';
+import { type PrivateDocker, startPrivateDocker } from '../../cli/services/private-docker.ts';
+import { pythonVenv } from '../../cli/services/python.ts';
+import { ensureSampleRepository } from '../../cli/services/sample.ts';
+import { temporalBinary } from '../../cli/services/temporal-binary.ts';
+import type { Step } from '../../cli/up/step.ts';
+import { cacheDir, loadPlatformConfig, loadTemporalConfig } from '../../runtime/config.ts';
+
+/** What the tests are given. A part that could not be had is missing from `env`, and `unavailable` says why. */
+export interface Parts {
+  env: Record<string, string>;
+  unavailable: Record<string, string>;
+  /** Set when the run has a Docker engine of its own. */
+  docker: PrivateDocker | undefined;
+}
+
+interface Part {
+  title: string;
+  /** The variables through which the tests reach it. */
+  variables: string[];
+  provide(progress: (text: string) => void): Promise<string>;
+}
+
+/** The steps that provide the real parts; each that fails is shown, and its tests are skipped with the reason. */
+export function partSteps(runDir: string, parts: Parts, signal: AbortSignal): Step[] {
+  const cache = cacheDir();
+  const { engines, sample } = loadPlatformConfig({});
+  const { devServer } = loadTemporalConfig({});
+  parts.env.ENDPOINTS_CACHE_DIR = cache;
+
+  const list: Part[] = [
+    {
+      title: 'Docker engine',
+      variables: ['DOCKER_HOST'],
+      provide: async (onProgress) => {
+        const found = await findDocker();
+        if (!found)
+          parts.docker = await startPrivateDocker({ dir: join(runDir, 'docker'), signal, onProgress });
+        const host = found ?? parts.docker?.host ?? '';
+        parts.env.DOCKER_HOST = host;
+        return `${await dockerVersion(host)}${found ? ` at ${host}` : ', one of this run'}`;
+      },
+    },
+    {
+      title: 'Engine image',
+      variables: ['TEST_LLAMACPP_IMAGE'],
+      provide: async (onProgress) => {
+        const host = parts.env.DOCKER_HOST;
+        if (!host) throw new Error('there is no Docker engine');
+        const { image } = engines.llamacpp;
+        const docker = dockerClient(host);
+        const source = await ensureEngineImage({ docker, image, cacheDir: cache, signal, onProgress });
+        parts.env.TEST_LLAMACPP_IMAGE = image;
+        return `${image}, ${source}`;
+      },
+    },
+    {
+      title: 'Model weights',
+      variables: ['TEST_GGUF'],
+      provide: async (onProgress) => {
+        const { file } = await ensureSampleRepository({ cacheDir: cache, sample, signal, onProgress });
+        parts.env.TEST_GGUF = file;
+        return sample.file;
+      },
+    },
+    {
+      title: 'Temporal server',
+      variables: ['TEMPORAL_CLI_PATH'],
+      provide: async (onProgress) => {
+        const options = { cacheDir: cache, version: devServer.version, signal, onProgress };
+        const { path, source } = await temporalBinary(options);
+        parts.env.TEMPORAL_CLI_PATH = path;
+        return `from ${source}`;
+      },
+    },
+    {
+      title: 'Python clients',
+      variables: ['TEST_PYTHON'],
+      provide: async () => {
+        parts.env.TEST_PYTHON = (await pythonVenv()).python;
+        return 'huggingface_hub and openai';
+      },
+    },
+  ];
+  return list.map(({ title, variables, provide }) => ({
+    title,
+    optional: true,
+    run: async (progress) => {
+      try {
+        return await provide(progress);
+      } catch (error) {
+        const reason = `${title} is not available: ${(error as Error).message}`;
+        for (const name of variables) parts.unavailable[name] = reason;
+        throw error;
+      }
+    },
+  }));
+}
