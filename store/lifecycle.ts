@@ -72,7 +72,10 @@ export async function loadDesired(
   };
 }
 
-/** Writes what the workflow sees; an older look (a retried attempt) never overwrites a newer one. */
+/**
+ * Writes what the workflow sees. A look at an older generation is dropped: the API has already shown the newer wish, and
+ * the workflow is about to read it.
+ */
 export async function publishProjection(
   store: Store,
   endpointId: string,
@@ -89,7 +92,7 @@ export async function publishProjection(
       observed_generation: projection.observedGeneration,
     })
     .where('id', '=', endpointId)
-    .where('observed_generation', '<=', projection.observedGeneration)
+    .where('generation', '=', projection.observedGeneration)
     .execute();
 }
 
