@@ -1,11 +1,15 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { CliError } from '../errors.ts';
 import { logTail, openLogFile } from './log-file.ts';
 import type { Running, Service } from './supervisor.ts';
 
 const ROOT = new URL('../..', import.meta.url);
+/** By its full path, so that it is found from any working directory. */
+const LOADER = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
 
 /** How to run a program as a service. */
 export interface ProgramService {
@@ -41,11 +45,10 @@ export function nodeService(options: {
   readyTimeoutMs?: number;
 }): Service {
   const entry = new URL(options.entry, ROOT).pathname;
-  const loader = ['--import', import.meta.resolve('tsx')];
   return programService({
     name: options.name,
     file: process.execPath,
-    args: [...(options.nodeOptions ?? []), ...loader, entry, ...(options.args ?? [])],
+    args: [...(options.nodeOptions ?? []), '--import', LOADER, entry, ...(options.args ?? [])],
     env: options.env,
     logFile: options.logFile,
     readyTimeoutMs: options.readyTimeoutMs ?? 60_000,
