@@ -16,8 +16,9 @@ export function statusOf(error: unknown): number | undefined {
 
 /** What the engine wrote, without the client's own framing. */
 export function engineSentence(error: unknown): string {
-  const json = error instanceof Error && 'json' in error ? error.json : undefined;
-  return (field(json, 'message', 'string') ?? errorMessage(error)).trim();
+  return errorMessage(error)
+    .replace(/^\(HTTP code \d+\) [^-]*- /, '')
+    .trim();
 }
 
 /** Something that is not there (any more) is what a repeated step wanted. */
@@ -31,10 +32,9 @@ export function dockerError(error: unknown, doing: string): Error {
     return error;
   const code = field(error, 'code', 'string');
   if (code !== undefined && UNREACHABLE.has(code)) {
-    const where = process.env.DOCKER_HOST || 'the default socket';
     return new EndpointsError(
       'DOCKER_UNAVAILABLE',
-      `cannot reach Docker at ${where} (${code}) for ${doing}: check that the engine runs and that this user may use its socket`,
+      `cannot reach Docker for ${doing} (${errorMessage(error)}): check that the engine runs, DOCKER_HOST, and that this user may use its socket`,
     );
   }
   return new EndpointsError('INTERNAL', `Docker failed at ${doing}: ${engineSentence(error)}`);

@@ -1,7 +1,7 @@
 import type Docker from 'dockerode';
 import { EndpointsError, type ErrorCode } from '../../spec/errors.ts';
 import type { SealedSecrets } from '../../spec/lifecycle.ts';
-import { dockerError, engineSentence, isAbsent, jsonLines, statusOf } from './docker.ts';
+import { dockerError, engineSentence, jsonLines } from './docker.ts';
 
 export interface PullProgress {
   doneBytes: number;
@@ -51,10 +51,10 @@ async function hasImage(docker: Docker, image: string): Promise<boolean> {
     await docker.getImage(image).inspect();
     return true;
   } catch (error) {
-    if (isAbsent(error)) return false;
-    // A reference the engine cannot even parse is said better by the pull.
-    if (statusOf(error) === 400) return false;
-    throw dockerError(error, `looking for image ${image}`);
+    const away = dockerError(error, `looking for image ${image}`);
+    if (away instanceof EndpointsError && away.code === 'DOCKER_UNAVAILABLE') throw away;
+    // Absent, or a reference the engine cannot even parse: the pull says that better.
+    return false;
   }
 }
 
