@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { CliError } from '../errors.ts';
-import { logTail, openLogFile } from './log-file.ts';
+import { lastWords, openLogFile } from './log-file.ts';
 import type { Running, Service } from './supervisor.ts';
 
 const ROOT = new URL('../..', import.meta.url);
@@ -101,7 +101,7 @@ async function startProgram(
     const why = starting.signal.aborted
       ? (starting.signal.reason as Error).message
       : (error as Error).message;
-    const said = logTail(logFile, log.startedAt).join(' | ');
+    const said = lastWords(logFile, log.startedAt);
     throw new CliError(`${name} did not start (${why})${said ? `: ${said}` : ''}. Its log: ${logFile}`, {
       cause: error,
     });

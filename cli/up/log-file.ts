@@ -11,15 +11,26 @@ export function openLogFile(file: string): { fd: number; startedAt: number } {
   return { fd: openSync(file, 'a', 0o600), startedAt };
 }
 
-/** The last lines that were written after `startedAt`, at most 4 KiB of them. */
-export function logTail(file: string, startedAt: number, lines = 5): string[] {
+const TAIL_BYTES = 8192;
+
+/**
+ * What a process that ended says in its log about why, from what it wrote after `startedAt`: its last line that names
+ * an error, else its last three lines.
+ */
+export function lastWords(file: string, startedAt: number): string {
+  const lines = tail(file, startedAt).split('\n').filter(Boolean).map(messageOf);
+  const error = lines.findLast((line) => /^(?:\w*Error\b|panic:|fatal:|FATAL:|error:)/.test(line.trim()));
+  return error ?? lines.slice(-3).join(' | ');
+}
+
+function tail(file: string, startedAt: number): string {
   const fd = openSync(file, 'r');
   try {
-    const end = statSync(file).size;
-    const begin = Math.max(startedAt, end - 4096);
-    const buffer = Buffer.alloc(Math.max(0, end - begin));
+    const { size } = statSync(file);
+    const begin = Math.max(startedAt, size - TAIL_BYTES);
+    const buffer = Buffer.alloc(Math.max(0, size - begin));
     readSync(fd, buffer, 0, buffer.length, begin);
-    return buffer.toString('utf8').split('\n').filter(Boolean).slice(-lines).map(messageOf);
+    return buffer.toString('utf8');
   } finally {
     closeSync(fd);
   }
