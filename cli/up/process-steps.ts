@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { Store } from '../../store/database.ts';
 import { ensureUser } from '../../store/namespaces.ts';
+import { openVault } from '../../store/secrets.ts';
 import { createToken, findPrincipal, hashToken } from '../../store/tokens.ts';
 import { nodeService } from './child-process.ts';
 import { addresses, ourEnvironment } from './environment.ts';
@@ -15,7 +16,7 @@ export const LOCAL_USER = 'local';
 /** The steps that start our own processes and leave the way in for scripts. */
 export function processSteps(up: Installation): Step[] {
   return [
-    { title: 'Tokens', run: () => tokens(up) },
+    { title: 'Keys and tokens', run: () => tokens(up) },
     { title: 'Processes', run: (progress) => processes(up, progress) },
   ];
 }
@@ -24,6 +25,8 @@ export function processSteps(up: Installation): Step[] {
 async function tokens(up: Installation): Promise<string> {
   const { dataDir } = up.settings;
   const store = need(up, 'store');
+  // The key of the store's secrets is made here, before several processes would do so at once.
+  openVault(dataFiles(dataDir).secretKey);
   await ensureUser(store, LOCAL_USER);
   const kept = readConnection(dataDir)?.token;
   const user = await keepOrCreate(store, kept, 'npm start', 'write');

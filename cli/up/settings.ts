@@ -104,6 +104,7 @@ export function dataFiles(dir: string) {
   return {
     lock: join(dir, 'lock'),
     joinToken: join(dir, 'join-token'),
+    secretKey: join(dir, 'secret.key'),
     temporalDb: join(dir, 'temporal', 'temporal.db'),
     postgres: join(dir, 'postgres'),
     agent: join(dir, 'agent'),

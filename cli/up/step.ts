@@ -34,7 +34,7 @@ export async function runSteps(steps: readonly Step[]): Promise<void> {
   }));
   await new Listr(tasks, {
     renderer: terminal ? 'default' : 'simple',
-    rendererOptions: { timer: PRESET_TIMER },
+    rendererOptions: { timer: { ...PRESET_TIMER, field: (ms: number) => `${(ms / 1000).toFixed(1)}s` } },
     // The caller decides what Ctrl-C means.
     registerSignalListeners: false,
   }).run();
