@@ -1,0 +1,52 @@
+import { hash } from 'node:crypto';
+import type { Permission, Principal } from '../../spec/permissions.ts';
+import type { EndpointType } from '../../spec/states.ts';
+import type { Refusal } from './errors.ts';
+
+/** A token that is good until `expiresAt` (milliseconds since the epoch; null: for ever). */
+export interface TokenEntry {
+  readonly principal: Principal;
+  readonly expiresAt: number | null;
+}
+
+const NEEDED: Permission = 'inference.endpoints.infer.write';
+
+/**
+ * May this request use the endpoint? Null when it may. `public` asks nothing, `authenticated` a token that may infer,
+ * `private` one whose user belongs to the namespace as well. No I/O: tokens are known by the hex of their SHA-256.
+ */
+export function authenticate(
+  endpoint: { readonly type: EndpointType; readonly namespace: string; readonly name: string },
+  authorization: string | undefined,
+  tokens: ReadonlyMap<string, TokenEntry>,
+  now: number,
+): Refusal | null {
+  if (endpoint.type === 'public') return null;
+  const token = bearer(authorization);
+  if (!token)
+    return {
+      kind: 'unauthorized',
+      message: `UNAUTHORIZED: endpoint ${endpoint.namespace}/${endpoint.name} needs a token: send 'Authorization: Bearer <token>'`,
+    };
+  const entry = tokens.get(hash('sha256', token));
+  if (!entry || (entry.expiresAt !== null && entry.expiresAt <= now))
+    return {
+      kind: 'unauthorized',
+      message: 'UNAUTHORIZED: the token is unknown, revoked or expired: make a new one',
+    };
+  if (!entry.principal.permissions.has(NEEDED))
+    return { kind: 'forbidden', message: `missing permissions: ${NEEDED}` };
+  if (endpoint.type === 'private' && !entry.principal.memberships.has(endpoint.namespace))
+    return {
+      kind: 'forbidden',
+      message: `user ${entry.principal.userName} is not a member of ${endpoint.namespace}, and endpoint ${endpoint.name} is private`,
+    };
+  return null;
+}
+
+/** The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110 §11.1). */
+function bearer(authorization: string | undefined): string | null {
+  if (authorization === undefined || authorization.length < 8) return null;
+  if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return null;
+  return authorization.slice(7).trim();
+}

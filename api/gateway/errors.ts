@@ -1,0 +1,59 @@
+import type { ServerResponse } from 'node:http';
+import type { EndpointState } from '../../spec/states.ts';
+
+/** Every answer the gateway gives by itself, in one table. Answers of engines pass through untouched. */
+export const ANSWERS = {
+  badRequest: { status: 400, code: 'VALIDATION_FAILED' },
+  paused: { status: 400, code: 'INVALID_STATE' },
+  unauthorized: { status: 401, code: 'UNAUTHORIZED' },
+  forbidden: { status: 403, code: 'FORBIDDEN' },
+  notFound: { status: 404, code: 'NOT_FOUND' },
+  upstreamFailed: { status: 502, code: 'UPSTREAM_FAILED' },
+  /** The endpoint has failed: waiting would not help. */
+  failed: { status: 503, code: 'ENDPOINT_FAILED' },
+  /** No replica became ready while the request was held. */
+  notReady: { status: 503, code: 'NOT_READY', retryAfterSeconds: 5 },
+  /** Too many requests are held already. */
+  holdFull: { status: 503, code: 'UNAVAILABLE', retryAfterSeconds: 5 },
+  /** This gateway has not read the routes yet, or is on its way out. */
+  unavailable: { status: 503, code: 'UNAVAILABLE', retryAfterSeconds: 1 },
+} as const satisfies Record<string, { status: number; code: string; retryAfterSeconds?: number }>;
+
+/** Why a request gets no engine's answer; `message` says to whom, why and what to do. */
+export interface Refusal {
+  readonly kind: keyof typeof ANSWERS;
+  readonly message: string;
+  /** Of the endpoint, where there is one the caller may know about. */
+  readonly state?: EndpointState;
+}
+
+/** Status, headers and body of a refusal: `error` is what official clients read, `X-Error-Message` the same as header. */
+export function answerOf(
+  refusal: Refusal,
+  requestId: string,
+): { status: number; headers: string[]; body: string } {
+  const answer: { status: number; code: string; retryAfterSeconds?: number } = ANSWERS[refusal.kind];
+  const body = JSON.stringify({ error: refusal.message, code: answer.code, state: refusal.state });
+  const headers = [
+    'content-type',
+    'application/json',
+    'content-length',
+    String(Buffer.byteLength(body)),
+    'x-request-id',
+    requestId,
+    'x-error-message',
+    // A header holds visible Latin-1 only; the body has the message as it is.
+    refusal.message.replace(/[^\x20-\x7e]/g, ' '),
+  ];
+  if (answer.retryAfterSeconds) headers.push('retry-after', String(answer.retryAfterSeconds));
+  if (answer.status === 401) headers.push('www-authenticate', 'Bearer');
+  if (refusal.state) headers.push('x-endpoint-state', refusal.state);
+  return { status: answer.status, headers, body };
+}
+
+/** Answers a request whose response has not begun. */
+export function refuse(res: ServerResponse, requestId: string, refusal: Refusal): void {
+  const { status, headers, body } = answerOf(refusal, requestId);
+  res.writeHead(status, headers);
+  res.end(body);
+}

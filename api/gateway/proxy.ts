@@ -1,0 +1,225 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Dispatcher } from 'undici';
+import type { RoutedEndpoint } from '../../store/snapshot.ts';
+import { declaredLength, type RequestBody, takeBody } from './body.ts';
+import { type Refusal, refuse } from './errors.ts';
+import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
+import type { Ticket } from './load.ts';
+import type { Metrics } from './metrics.ts';
+import type { Target } from './replicas.ts';
+import { Seek, type SeekContext } from './seek.ts';
+import { endpointKey } from './snapshot.ts';
+
+export interface ExchangeInput {
+  readonly context: SeekContext & { readonly metrics: Metrics };
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly endpoint: RoutedEndpoint;
+  /** Path and query for the engine. */
+  readonly path: string;
+  readonly requestId: string;
+  readonly ticket: Ticket;
+  readonly holdMs: number;
+  readonly replayBodyBytes: number;
+  /** The client waits for `100 Continue` before it sends the body. */
+  readonly expectsContinue: boolean;
+}
+
+/** Attempts after the first one, for a request that may have reached an engine. */
+const MAX_RETRIES = 2;
+
+/**
+ * One request and its one response. It is its own undici handler: attempts follow each other, never overlap, and end
+ * with the first byte of a response; from there on there is no second engine.
+ */
+export class Exchange implements Dispatcher.DispatchHandler {
+  readonly #in: ExchangeInput;
+  readonly #seek: Seek;
+  readonly #beganAt = performance.now();
+  #body: RequestBody | null = null;
+  #headers: string[] | null = null;
+  #target: Target | null = null;
+  #controller: Dispatcher.DispatchController | null = null;
+  #retries = 0;
+  /** Of the present attempt: */
+  #started = false;
+  #reusedConnection = false;
+  #received = false;
+  /** Of the exchange: */
+  #answered = false;
+  #bodyBegan = false;
+  #eventStream = false;
+  #clientGone = false;
+
+  constructor(input: ExchangeInput) {
+    this.#in = input;
+    this.#seek = new Seek(input.context, input.endpoint, {
+      holdMs: input.holdMs,
+      found: (target) => this.#send(target),
+      refused: (refusal) => this.#refuse(refusal),
+    });
+  }
+
+  begin(): void {
+    const { req, res, replayBodyBytes, expectsContinue } = this.#in;
+    res.on('close', () => this.#onClose());
+    if (expectsContinue) res.writeContinue();
+    takeBody(req, replayBodyBytes, (body) => {
+      this.#body = body;
+      this.#seek.bytes = body.bytes;
+      if (!this.#clientGone) this.#seek.next();
+    });
+  }
+
+  #send(target: Target): void {
+    const { req, endpoint, path, requestId, ticket } = this.#in;
+    const body = this.#body;
+    if (body === null || this.#clientGone) return;
+    if (this.#headers === null) {
+      this.#headers = requestHeaders(req, requestId, `/${endpointKey(endpoint)}`);
+      // undici states the length of a body in memory by itself.
+      const length = body.replayable ? null : declaredLength(req);
+      if (length !== null) this.#headers.push('content-length', String(length));
+    }
+    this.#headers[AUTHORIZATION_AT] = target.authorization;
+    this.#target = target;
+    this.#started = false;
+    this.#received = false;
+    ticket.send(target);
+    const method = (req.method ?? 'GET') as Dispatcher.HttpMethod;
+    target.pool.dispatch({ method, path, headers: this.#headers, body: body.open() }, this);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    this.#started = true;
+    this.#reusedConnection = this.#target?.freshConnection === false;
+    if (this.#clientGone) controller.abort(new Error('client left'));
+  }
+
+  /** First byte from the engine. */
+  onResponseStarted(): void {
+    this.#received = true;
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+    statusMessage?: string,
+  ): void {
+    if (status < 200) return;
+    const { context, res, requestId, ticket } = this.#in;
+    const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
+    const out = responseHeaders(raw, requestId, this.#target?.replicaId ?? '');
+    if (context.closing()) res.shouldKeepAlive = false;
+    if (statusMessage) res.writeHead(status, statusMessage, out);
+    else res.writeHead(status, out);
+    this.#answered = true;
+    ticket.answer();
+    context.metrics.answered(status, performance.now() - this.#beganAt);
+    this.#eventStream =
+      String(headers['content-type']).startsWith('text/event-stream') && !headers['content-encoding'];
+    // With a body in the same packet the head goes out together with it; otherwise now, before the first chunk.
+    process.nextTick(flushHead, this);
+  }
+
+  /** Sends the head of a response whose body has not begun. */
+  flushHead(): void {
+    const { res } = this.#in;
+    if (!this.#bodyBegan && !res.writableEnded && !res.destroyed) res.flushHeaders();
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    const { res } = this.#in;
+    this.#bodyBegan = true;
+    if (res.write(chunk)) return;
+    controller.pause();
+    res.once('drain', () => controller.resume());
+  }
+
+  onResponseEnd(): void {
+    this.#in.ticket.close();
+    this.#in.res.end();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    const target = this.#target;
+    this.#controller = null;
+    this.#in.ticket.leave();
+    if (this.#clientGone || target === null) return;
+    const code = 'code' in error ? error.code : undefined;
+    if (this.#answered) this.#breakOff();
+    else if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
+      this.#refuse({ kind: 'badRequest', message: `the request cannot be passed on: ${error.message}` });
+    else this.#tryAgain(target, code);
+  }
+
+  #tryAgain(target: Target, code: unknown): void {
+    const poolClosed = code === 'UND_ERR_CLOSED' || code === 'UND_ERR_DESTROYED';
+    const connectFailed = !this.#started && !poolClosed;
+    if (!connectFailed && (this.#retries >= MAX_RETRIES || !this.#mayRepeat(code))) {
+      this.#refuse(this.#failed());
+      return;
+    }
+    this.#in.context.metrics.retried();
+    // Without a connection the request did nothing: the search for a replica goes on, and knows when to end.
+    if (connectFailed) this.#seek.afterConnectFailure(target);
+    else {
+      this.#retries += 1;
+      this.#seek.next(target);
+    }
+  }
+
+  /**
+   * Whether the attempt did no harm: the pool was closed under it, or the engine closed a connection that had been
+   * idle, so that it most likely never read the request, and the body is still here.
+   */
+  #mayRepeat(code: unknown): boolean {
+    if (!this.#started) return true;
+    const closedByEngine = code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE';
+    return closedByEngine && this.#reusedConnection && !this.#received && this.#body?.replayable === true;
+  }
+
+  #failed(): Refusal {
+    const { endpoint } = this.#in;
+    return {
+      kind: 'upstreamFailed',
+      message: `replica ${this.#target?.replicaId} of endpoint ${endpointKey(endpoint)} closed the connection without an answer; try again, and see the endpoint's logs if it happens again`,
+      state: endpoint.state,
+    };
+  }
+
+  #refuse(refusal: Refusal): void {
+    const { context, res, requestId, ticket } = this.#in;
+    ticket.close();
+    context.metrics.refused(refusal.kind);
+    if (!this.#clientGone) refuse(res, requestId, refusal);
+  }
+
+  /** The engine broke off in the middle: the client must not take what it has for the whole. */
+  #breakOff(): void {
+    const { context, res, ticket } = this.#in;
+    ticket.close();
+    context.metrics.brokeOff();
+    if (!this.#eventStream) {
+      res.destroy();
+      return;
+    }
+    const error = { message: 'the replica ended before its answer did', type: 'upstream_error', code: 502 };
+    // The blank line ends whatever event was cut in two.
+    res.write(`\n\nevent: error\ndata: ${JSON.stringify({ error })}\n\n`, () => res.destroy());
+  }
+
+  #onClose(): void {
+    if (this.#in.res.writableFinished) return;
+    this.#clientGone = true;
+    this.#in.ticket.close();
+    this.#seek.cancel();
+    this.#controller?.abort(new Error('client left'));
+  }
+}
+
+function flushHead(exchange: Exchange): void {
+  exchange.flushHead();
+}

@@ -1,0 +1,130 @@
+import { Pool } from 'undici';
+import type { RoutedReplica } from '../../store/snapshot.ts';
+import type { Snapshot } from './snapshot.ts';
+
+/** A replica as this process sees it: its connections, and what it has to do with them. */
+export interface Target {
+  readonly replicaId: string;
+  readonly endpointId: string;
+  readonly origin: URL;
+  /** Value of the Authorization header its engine asks for. */
+  readonly authorization: string;
+  readonly pool: Pool;
+  /** Requests and tunnels of this process on it. */
+  inFlight: number;
+  /** Not picked before this time (milliseconds since the epoch), because it did not take a connection. */
+  asideUntil: number;
+  /** True while the request that a new connection was opened for starts on it. */
+  freshConnection: boolean;
+}
+
+/** A refused connection mostly means a container that is gone or not up yet; the route table tells within a moment. */
+const ASIDE_MS = 2000;
+const CONNECT_TIMEOUT_MS = 5000;
+const MAX_RESPONSE_HEADER_BYTES = 32 * 1024;
+
+/** Connection pools, one per replica in the snapshot, and which of them may be given new requests. */
+export class Replicas {
+  #targets = new Map<string, Target>();
+  #ready = new Map<string, readonly Target[]>();
+  #draining = new Set<string>();
+  readonly #onUsable: (endpointId: string) => void;
+
+  /** `onUsable` is told of an endpoint one of whose replicas is no longer set aside. */
+  constructor(onUsable: (endpointId: string) => void) {
+    this.#onUsable = onUsable;
+  }
+
+  /** Replicas of an endpoint whose route is `ready`, set aside or not. */
+  ready(endpointId: string): readonly Target[] {
+    return this.#ready.get(endpointId) ?? NONE;
+  }
+
+  /** True from the moment this process has seen that the replica gets no new requests, until its route is gone. */
+  isDraining(replicaId: string): boolean {
+    return this.#draining.has(replicaId);
+  }
+
+  /** Takes over the routes of a new snapshot. Pools that are left finish what runs on them and close. */
+  apply(snapshot: Snapshot): void {
+    const targets = new Map<string, Target>();
+    const ready = new Map<string, Target[]>();
+    const draining = new Set<string>();
+    for (const endpoint of snapshot.endpoints.values()) {
+      for (const replica of endpoint.replicas) {
+        const target = this.#reuse(replica) ?? open(replica, endpoint.id);
+        targets.set(replica.replicaId, target);
+        if (replica.state !== 'ready') {
+          draining.add(replica.replicaId);
+          continue;
+        }
+        const list = ready.get(endpoint.id);
+        if (list) list.push(target);
+        else ready.set(endpoint.id, [target]);
+      }
+    }
+    const left = [...this.#targets.values()].filter((old) => targets.get(old.replicaId) !== old);
+    this.#targets = targets;
+    this.#ready = ready;
+    this.#draining = draining;
+    for (const target of left) void target.pool.close();
+  }
+
+  setAside(target: Target): void {
+    target.asideUntil = Date.now() + ASIDE_MS;
+    setTimeout(() => this.#onUsable(target.endpointId), ASIDE_MS + 1).unref();
+  }
+
+  /** Ends all connections at once. */
+  async destroy(): Promise<void> {
+    await Promise.all([...this.#targets.values()].map((target) => target.pool.destroy()));
+  }
+
+  #reuse(replica: RoutedReplica): Target | undefined {
+    const target = this.#targets.get(replica.replicaId);
+    const same =
+      target?.origin.href === originOf(replica.address).href &&
+      target.authorization === `Bearer ${replica.engineKey}`;
+    return same ? target : undefined;
+  }
+}
+
+const NONE: readonly Target[] = [];
+
+function open(replica: RoutedReplica, endpointId: string): Target {
+  const origin = originOf(replica.address);
+  const pool = new Pool(origin, {
+    // As many connections as there are requests: a queue before the engine's own would hide its load.
+    pipelining: 1,
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+    // Prefill may take longer than any fixed limit; the client's patience is the limit.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    // Just under the 5 s of uvicorn, which vLLM runs on; a server's hint must not raise it.
+    keepAliveTimeout: 4000,
+    keepAliveMaxTimeout: 4000,
+    maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
+  });
+  const target: Target = {
+    replicaId: replica.replicaId,
+    endpointId,
+    origin,
+    authorization: `Bearer ${replica.engineKey}`,
+    pool,
+    inFlight: 0,
+    asideUntil: 0,
+    freshConnection: false,
+  };
+  // undici starts the waiting request in the same turn in which it tells of the new connection.
+  pool.on('connect', () => {
+    target.freshConnection = true;
+    queueMicrotask(() => {
+      target.freshConnection = false;
+    });
+  });
+  return target;
+}
+
+function originOf(address: string): URL {
+  return new URL(address.includes('://') ? address : `http://${address}`);
+}

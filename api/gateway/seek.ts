@@ -1,0 +1,169 @@
+import type { RoutedEndpoint } from '../../store/snapshot.ts';
+import { hopeless } from './admission.ts';
+import { pick } from './balance.ts';
+import type { Refusal } from './errors.ts';
+import type { Hold } from './hold.ts';
+import type { Replicas, Target } from './replicas.ts';
+import { endpointKey, type Snapshot } from './snapshot.ts';
+import type { Waker } from './wake.ts';
+
+/** What every request of this process shares. */
+export interface SeekContext {
+  readonly replicas: Replicas;
+  readonly hold: Hold;
+  readonly waker: Waker;
+  snapshot(): Snapshot | null;
+  /** The process ends: nothing is held any more. */
+  closing(): boolean;
+}
+
+/** Other replicas tried at once after a refused connection; after that the request is held like any other. */
+const MAX_RETRIES = 2;
+
+/** Finds a replica for one request: at once where one can be had, else by waking the endpoint and waiting. */
+export class Seek {
+  readonly #context: SeekContext;
+  readonly #endpoint: RoutedEndpoint;
+  readonly #until: number;
+  readonly #found: (target: Target) => void;
+  readonly #refused: (refusal: Refusal) => void;
+  #leave: (() => void) | null = null;
+  #bytes = 0;
+  /** Connections refused in a row, since the request was last held. */
+  #failures = 0;
+
+  constructor(
+    context: SeekContext,
+    endpoint: RoutedEndpoint,
+    options: {
+      /** How long the request may be held in all. */
+      holdMs: number;
+      found: (target: Target) => void;
+      refused: (refusal: Refusal) => void;
+    },
+  ) {
+    this.#context = context;
+    this.#endpoint = endpoint;
+    this.#until = Date.now() + options.holdMs;
+    this.#found = options.found;
+    this.#refused = options.refused;
+    // Before the body is read: a sleeping endpoint starts while it comes in.
+    if (context.replicas.ready(endpoint.id).length === 0) context.waker.ask(endpoint);
+  }
+
+  /** Bytes that a held request keeps in memory. */
+  set bytes(bytes: number) {
+    this.#bytes = bytes;
+  }
+
+  /** Calls `found` or `refused`, now or later. `avoid` is taken only when there is no other. */
+  next(avoid: Target | null = null): void {
+    const target = this.#failures > MAX_RETRIES ? null : this.#pick(avoid);
+    if (target) this.#found(target);
+    else this.#wait();
+  }
+
+  /** The replica took no connection: it is left alone for a moment, and another one is looked for. */
+  afterConnectFailure(target: Target): void {
+    this.#failures += 1;
+    this.#context.replicas.setAside(target);
+    this.next(target);
+  }
+
+  /** The client has left. */
+  cancel(): void {
+    this.#leave?.();
+    this.#leave = null;
+  }
+
+  #pick(avoid: Target | null): Target | null {
+    if (this.#current()?.phase === 'paused') return null;
+    const targets = this.#context.replicas.ready(this.#endpoint.id);
+    const now = Date.now();
+    return pick(targets, avoid, nextTurn(), now) ?? (avoid && pick(targets, null, nextTurn(), now));
+  }
+
+  #wait(): void {
+    const refusal = this.#enterHold();
+    if (refusal) this.#refused(refusal);
+  }
+
+  /** Null when the request is held now, else why not. */
+  #enterHold(): Refusal | null {
+    const { hold, waker, replicas, closing } = this.#context;
+    const endpoint = this.#current();
+    const key = endpointKey(this.#endpoint);
+    if (!endpoint) return { kind: 'notFound', message: `endpoint ${key} does not exist any more` };
+    const refusal = hopeless(endpoint, replicas.ready(endpoint.id).length > 0);
+    if (refusal) return refusal;
+    const leftMs = this.#until - Date.now();
+    if (leftMs <= 0 || closing()) return this.#inVain();
+    this.#leave = hold.enter(
+      endpoint.id,
+      { bytes: this.#bytes, go: () => this.#resume(), giveUp: () => this.#refused(this.#inVain()) },
+      leftMs,
+    );
+    if (this.#leave === null)
+      return {
+        kind: 'holdFull',
+        message: `endpoint ${key} is ${endpoint.state} and too many requests wait for it already; try again later`,
+        state: endpoint.state,
+      };
+    waker.ask(endpoint);
+    return null;
+  }
+
+  /** Out of the hold: the routes have changed, or a replica that was set aside may be tried again. */
+  #resume(): void {
+    this.#leave = null;
+    this.#failures = 0;
+    this.next();
+  }
+
+  /** Why the waiting has ended without a replica. */
+  #inVain(): Refusal {
+    const key = endpointKey(this.#endpoint);
+    const { state } = this.#current() ?? this.#endpoint;
+    if (this.#context.closing())
+      return { kind: 'unavailable', message: 'this gateway is stopping; try again', state };
+    if (this.#failures > 0)
+      return {
+        kind: 'upstreamFailed',
+        message: `no replica of endpoint ${key} accepts connections; try again`,
+        state,
+      };
+    return {
+      kind: 'notReady',
+      message: `endpoint ${key} is ${state} and has no ready replica yet; try again, or wait longer with X-Scale-Up-Timeout: <seconds>`,
+      state,
+    };
+  }
+
+  /** The endpoint as it is now; undefined when it is gone, also when another took its name. */
+  #current(): RoutedEndpoint | undefined {
+    const endpoint = this.#context.snapshot()?.endpoints.get(endpointKey(this.#endpoint));
+    return endpoint?.id === this.#endpoint.id ? endpoint : undefined;
+  }
+}
+
+/**
+ * How long a request may be held, in milliseconds: `X-Scale-Up-Timeout` (seconds, 0: not at all) up to the limit, else
+ * the default. A sentence when the header is not a number.
+ */
+export function holdMs(
+  header: string | string[] | undefined,
+  limits: { holdSeconds: number; maxHoldSeconds: number },
+): number | string {
+  if (header === undefined) return limits.holdSeconds * 1000;
+  const seconds = Number(header);
+  if (header === '' || !Number.isFinite(seconds) || seconds < 0)
+    return 'X-Scale-Up-Timeout must be a number of seconds, 0 or more';
+  return Math.min(seconds, limits.maxHoldSeconds) * 1000;
+}
+
+let turn = 0;
+
+function nextTurn(): number {
+  turn = (turn + 1) % 0x40000000;
+  return turn;
+}

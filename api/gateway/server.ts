@@ -1,0 +1,273 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { PlatformConfig } from '../../runtime/config.ts';
+import type { Logger } from '../../runtime/log.ts';
+import type { Store } from '../../store/database.ts';
+import type { Vault } from '../../store/secrets.ts';
+import type { RoutedEndpoint } from '../../store/snapshot.ts';
+import { admit, hopeless } from './admission.ts';
+import { type Refusal, refuse } from './errors.ts';
+import { Feed } from './feed.ts';
+import { requestId } from './headers.ts';
+import { Hold } from './hold.ts';
+import { Load } from './load.ts';
+import { Metrics } from './metrics.ts';
+import { Exchange } from './proxy.ts';
+import { Replicas } from './replicas.ts';
+import { Reporter } from './report.ts';
+import { holdMs, type SeekContext } from './seek.ts';
+import type { Snapshot } from './snapshot.ts';
+import { refuseUpgrade, tunnel } from './upgrade.ts';
+import { type Wake, Waker } from './wake.ts';
+
+export interface GatewayDeps {
+  store: Store;
+  databaseUrl: string;
+  vault: Vault;
+  wake: Wake;
+  log: Logger;
+  config: Pick<
+    PlatformConfig['gateway'],
+    'holdSeconds' | 'maxHoldSeconds' | 'maxHeldRequests' | 'maxHeldBytes' | 'replayBodyBytes'
+  >;
+  /** Everything is read again so often; default 30 s. */
+  resyncMs?: number;
+}
+
+export interface GatewayStats {
+  gatewayId: string;
+  routeVersion: number;
+  storeConnected: boolean;
+  requests: number;
+  pending: number;
+  inFlight: number;
+  held: number;
+  wakes: number;
+}
+
+export interface Gateway {
+  /** Resolves with the port; port 0 takes a free one. Rejects with the system's error (`EADDRINUSE`). */
+  listen(address: { host: string; port: number }): Promise<number>;
+  /** Resolves when the store has been read for the first time; until then every request gets 503. */
+  readonly ready: Promise<void>;
+  /** Takes no new requests, lets those in flight end within 6 s, signs off in the store. */
+  close(): Promise<void>;
+  stats(): GatewayStats;
+}
+
+const MAX_HEADER_BYTES = 32 * 1024;
+const HEADERS_TIMEOUT_MS = 30_000;
+/** Longer than the 60 s after which common load balancers drop an idle connection, so that they do it first. */
+const KEEP_ALIVE_MS = 75_000;
+const CONNECTIONS_CHECK_MS = 10_000;
+const CLOSE_GRACE_MS = 6000;
+const REMIND_MS = 1000;
+
+/** The data plane of one process. It starts following the store at once and serves from `listen` on. */
+export function createGateway(deps: GatewayDeps): Gateway {
+  const { log, config } = deps;
+  const gatewayId = randomUUID();
+  let closing = false;
+  let onReady: () => void = () => undefined;
+  const ready = new Promise<void>((resolve) => {
+    onReady = resolve;
+  });
+
+  const hold = new Hold(config);
+  const waker = new Waker(deps.wake, log);
+  const replicas = new Replicas((endpointId) => hold.release(endpointId));
+  const load = new Load((replicaId) => {
+    if (replicas.isDraining(replicaId)) reporter.soon();
+  });
+  const feed = new Feed({ ...deps, gatewayId, onSnapshot });
+  const reporter = new Reporter({
+    store: deps.store,
+    gatewayId,
+    load,
+    version: () => feed.snapshot?.version ?? null,
+    log,
+  });
+  const stats = (): GatewayStats => ({
+    gatewayId,
+    routeVersion: feed.snapshot?.version ?? 0,
+    storeConnected: feed.connected,
+    ...load.total,
+    held: hold.count,
+    wakes: waker.sent,
+  });
+  const metrics = new Metrics(stats);
+  const context: SeekContext & { metrics: Metrics } = {
+    replicas,
+    hold,
+    waker,
+    metrics,
+    snapshot: () => feed.snapshot,
+    closing: () => closing,
+  };
+  const hasReady = (endpointId: string) => replicas.ready(endpointId).length > 0;
+
+  function onSnapshot(snapshot: Snapshot): void {
+    replicas.apply(snapshot);
+    waker.forget((key) => hasReady(snapshot.endpoints.get(key)?.id ?? ''));
+    for (const [id, endpoint] of waitedFor(snapshot))
+      if (!endpoint || hasReady(id) || hopeless(endpoint, false)) hold.release(id);
+    const ids = new Set([...snapshot.endpoints.values()].map((endpoint) => endpoint.id));
+    load.keepOnly((id) => ids.has(id));
+    // A drain may be waiting for this version.
+    reporter.soon();
+    onReady();
+  }
+
+  /** Endpoints with held requests, as they are now; most of the time none. */
+  function waitedFor(snapshot: Snapshot | null): [string, RoutedEndpoint | undefined][] {
+    const ids = hold.waitedFor();
+    if (ids.length === 0 || snapshot === null) return [];
+    const byId = new Map([...snapshot.endpoints.values()].map((e) => [e.id, e]));
+    return ids.map((id) => [id, byId.get(id)]);
+  }
+
+  const reminder = setInterval(() => {
+    for (const [, endpoint] of waitedFor(feed.snapshot)) if (endpoint) waker.ask(endpoint);
+  }, REMIND_MS);
+
+  const server = createServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    requestTimeout: 0,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+    ...UPGRADE_WEBSOCKETS_ONLY,
+  });
+  server.on('request', (req, res) => onRequest(req, res, false));
+  server.on('checkContinue', (req, res) => onRequest(req, res, true));
+  server.on('upgrade', onUpgrade);
+  const tunnels = new Set<Duplex>();
+
+  function onRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
+    if (req.url === '/health') answerHealth(res);
+    else if (req.url === '/metrics') void answerMetrics(res);
+    else onEndpointRequest(req, res, expectsContinue);
+  }
+
+  function onEndpointRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
+    const id = requestId(req);
+    const wanted = check(req);
+    if ('kind' in wanted) {
+      metrics.refused(wanted.kind);
+      refuse(res, id, wanted);
+      return;
+    }
+    new Exchange({
+      ...wanted,
+      context,
+      req,
+      res,
+      requestId: id,
+      ticket: load.accept(wanted.endpoint.id),
+      replayBodyBytes: config.replayBodyBytes,
+      expectsContinue,
+    }).begin();
+  }
+
+  function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const id = requestId(req);
+    const wanted = isWebSocket(req) ? check(req) : NO_SUCH_UPGRADE;
+    if ('kind' in wanted) {
+      metrics.refused(wanted.kind);
+      refuseUpgrade(socket, id, wanted);
+      return;
+    }
+    tunnels.add(socket);
+    socket.on('close', () => tunnels.delete(socket));
+    tunnel({
+      ...wanted,
+      context,
+      req,
+      socket,
+      head,
+      requestId: id,
+      ticket: load.accept(wanted.endpoint.id),
+    });
+  }
+
+  /** Everything that is decided before a request counts. */
+  function check(req: IncomingMessage): Refusal | { endpoint: RoutedEndpoint; path: string; holdMs: number } {
+    const encoding = req.headers['transfer-encoding'];
+    if (encoding !== undefined && encoding.toLowerCase() !== 'chunked')
+      return { kind: 'badRequest', message: "the only Transfer-Encoding taken is 'chunked'" };
+    const held = holdMs(req.headers['x-scale-up-timeout'], config);
+    if (typeof held === 'string') return { kind: 'badRequest', message: held };
+    const admission = admit(feed.snapshot, req.url ?? '/', req.headers.authorization, hasReady);
+    if (!admission.ok) return admission.refusal;
+    return { endpoint: admission.endpoint, path: admission.path, holdMs: held };
+  }
+
+  /** 200 while the gateway can route, also when the store is away for now. */
+  function answerHealth(res: ServerResponse): void {
+    const status = feed.snapshot === null ? 503 : 200;
+    const body = { status: status === 200 ? 'ok' : 'starting', store: feed.connected ? 'connected' : 'away' };
+    res.writeHead(status, { 'content-type': 'application/json' });
+    res.end(JSON.stringify(body));
+  }
+
+  async function answerMetrics(res: ServerResponse): Promise<void> {
+    const { contentType, body } = await metrics.text();
+    res.writeHead(200, { 'content-type': contentType });
+    res.end(body);
+  }
+
+  async function close(): Promise<void> {
+    if (closing) return;
+    closing = true;
+    clearInterval(reminder);
+    const closed = server.listening ? new Promise((resolve) => server.close(resolve)) : null;
+    hold.giveUpAll();
+    const deadline = Date.now() + CLOSE_GRACE_MS;
+    while ((load.total.pending > 0 || load.total.inFlight > 0) && Date.now() < deadline) {
+      server.closeIdleConnections();
+      await sleep(20);
+    }
+    for (const socket of tunnels) socket.destroy();
+    // What has just been answered gets a moment to go out; what is left after the grace is cut.
+    await sleep(20);
+    server.closeAllConnections();
+    await closed;
+    await reporter.stop();
+    await feed.stop();
+    await replicas.destroy();
+  }
+
+  feed.start();
+  reporter.start();
+  return {
+    ready,
+    listen: ({ host, port }) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(port, host, () => {
+          server.off('error', reject);
+          resolve((server.address() as AddressInfo).port);
+        });
+      }),
+    close,
+    stats,
+  };
+}
+
+/**
+ * Clients that would like HTTP/2 ask for `h2c` by the way (Java's does by default); such a request is an ordinary one
+ * and the wish is ignored. Node before 22.21 cannot be told so: there it is refused in `onUpgrade`.
+ */
+const UPGRADE_WEBSOCKETS_ONLY = { shouldUpgradeCallback: isWebSocket };
+
+function isWebSocket(req: IncomingMessage): boolean {
+  return req.headers.upgrade?.toLowerCase() === 'websocket';
+}
+
+const NO_SUCH_UPGRADE: Refusal = {
+  kind: 'badRequest',
+  message: "this gateway upgrades to 'websocket' only: send the request without an Upgrade header",
+};

@@ -1,0 +1,42 @@
+import type { RoutedEndpoint, RouteSnapshot } from '../../store/snapshot.ts';
+import type { TokenEntry } from './authenticate.ts';
+
+/**
+ * All a gateway decides by, as one immutable value. A change makes a new one that takes the old one's place in a single
+ * assignment, so a request sees one state from begin to end, and looking something up never waits.
+ */
+export interface Snapshot {
+  /** Newest route version in here; see `store/routes.ts`. */
+  readonly version: number;
+  /** By `<namespace>/<name>`. */
+  readonly endpoints: ReadonlyMap<string, RoutedEndpoint>;
+  /** By the hex of the token's SHA-256. */
+  readonly tokens: ReadonlyMap<string, TokenEntry>;
+}
+
+export function endpointKey(endpoint: { readonly namespace: string; readonly name: string }): string {
+  return `${endpoint.namespace}/${endpoint.name}`;
+}
+
+/** A snapshot of everything read afresh. */
+export function fullSnapshot(routes: RouteSnapshot, tokens: ReadonlyMap<string, TokenEntry>): Snapshot {
+  const endpoints = new Map(routes.endpoints.filter(exists).map((e) => [endpointKey(e), e]));
+  return { version: routes.version, endpoints, tokens };
+}
+
+/**
+ * The snapshot with some endpoints read again. `ids` are those that were asked for: one that is not among the endpoints
+ * read is gone.
+ */
+export function withEndpoints(snapshot: Snapshot, routes: RouteSnapshot, ids: readonly string[]): Snapshot {
+  const again = new Set([...ids, ...routes.endpoints.map((e) => e.id)]);
+  const endpoints = new Map(snapshot.endpoints);
+  for (const [key, endpoint] of snapshot.endpoints) if (again.has(endpoint.id)) endpoints.delete(key);
+  for (const endpoint of routes.endpoints.filter(exists)) endpoints.set(endpointKey(endpoint), endpoint);
+  return { ...snapshot, version: Math.max(snapshot.version, routes.version), endpoints };
+}
+
+/** A deleted endpoint has a row until its workflow has cleared up, but no caller may reach it any more. */
+function exists(endpoint: RoutedEndpoint): boolean {
+  return endpoint.phase !== 'deleted';
+}
