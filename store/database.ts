@@ -8,6 +8,9 @@ export type Store = Kysely<Database>;
 // bigint columns (sizes, versions, counters) stay far below 2^53, so they are read as numbers.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
+/** For a connection, and for a free place in the pool: a server that is silent must not hold requests for ever. */
+const CONNECT_TIMEOUT_MS = 5000;
+
 const MIGRATIONS = { '0001-initial': initial };
 
 /**
@@ -15,9 +18,15 @@ const MIGRATIONS = { '0001-initial': initial };
  * pool, the statement that met it fails.
  */
 export function openStore(url: string, options: { maxConnections?: number } = {}): Store {
-  const pool = new pg.Pool({ connectionString: url, max: options.maxConnections ?? 10 });
-  // Without a listener an idle connection that breaks would end the process.
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: options.maxConnections ?? 10,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  // Without listeners a connection that breaks between two statements, in the pool or in a transaction, would end the
+  // process. The next statement on it fails, and that is where it is dealt with.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { ControlDeps } from './context.ts';
 import { answerError, answerUnknownRoute } from './errors.ts';
@@ -24,7 +24,7 @@ const REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
 export function createControlApi(deps: ControlDeps): FastifyInstance {
   const app = Fastify({
     loggerInstance: deps.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: deps.config.api.bodyLimitBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
     genReqId: (request) => {

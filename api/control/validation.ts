@@ -44,7 +44,8 @@ function describe(issue: Issue, data: unknown): string {
     data,
   );
   const field = path || 'body';
-  if (value === undefined) return `${field}: is missing (${issue.message})`;
+  if (value === undefined || (value === null && path === ''))
+    return `${field}: is missing (${issue.message})`;
   if (SECRET_PATH.test(path) || typeof value === 'object') return `${field}: ${issue.message}`;
   return `${field}: ${issue.message} (got ${shorten(JSON.stringify(value))})`;
 }
