@@ -49,7 +49,10 @@ export function containerOptions(
     HostConfig: {
       NetworkMode: placement.networkId,
       PortBindings: { [`${container.port}/tcp`]: [{ HostIp: placement.address, HostPort: '' }] },
-      Binds: placement.weightsPath ? [`${placement.weightsPath}:/repository:ro`] : [],
+      // A mount and not a bind: Docker would make an empty folder for a bind whose source is missing.
+      Mounts: placement.weightsPath
+        ? [{ Type: 'bind', Source: placement.weightsPath, Target: '/repository', ReadOnly: true }]
+        : [],
       Memory: container.memoryBytes,
       // Equal to the memory: no swap, so that too little memory shows at once instead of as a slow engine.
       MemorySwap: container.memoryBytes,

@@ -17,33 +17,20 @@ import type { Instance } from '../../spec/hardware.ts';
 import type { Image, LlamacppImage } from '../../spec/images.ts';
 import type { ReplicaPlan, SealedSecrets } from '../../spec/lifecycle.ts';
 import { containerName, LABELS } from '../../spec/names.ts';
+import { needs, skip } from './needs.ts';
 
 /** An image with a real llama.cpp server as its entrypoint, and the model file it is given. */
-export const ENGINE_IMAGE = process.env.TEST_LLAMACPP_IMAGE || 'llama:test';
-const MODEL_FILE = process.env.TEST_GGUF;
+export const ENGINE_IMAGE = process.env.TEST_LLAMACPP_IMAGE ?? '';
+const MODEL_FILE = process.env.TEST_GGUF ?? '';
 
-/** Why tests against the real Docker engine cannot run here; null when they can. */
-export async function dockerObstacle(): Promise<string | null> {
-  const docker = openDocker();
-  try {
-    await docker.ping();
-  } catch (error) {
-    return `Docker is not reachable (${errorMessage(error)})`;
-  }
-  try {
-    await docker.getImage(ENGINE_IMAGE).inspect();
-  } catch {
-    return `Docker has no image ${ENGINE_IMAGE} (TEST_LLAMACPP_IMAGE)`;
-  }
-  return MODEL_FILE ? null : 'no model file is given (TEST_GGUF)';
-}
-
-/** For a `before` hook: skips its suite, and says why, where Docker, the engine's image or the model is missing. */
+/** For a `before` hook: skips its suite where Docker, the engine's image or the model is missing. */
 export async function needDocker(context: Mocha.Context): Promise<void> {
-  const obstacle = await dockerObstacle();
-  if (!obstacle) return;
-  console.warn(`    skipped: ${obstacle}`);
-  context.skip();
+  needs(context, 'DOCKER_HOST', 'TEST_LLAMACPP_IMAGE', 'TEST_GGUF');
+  try {
+    await openDocker().ping();
+  } catch (error) {
+    skip(context, `Docker is not reachable (${errorMessage(error)})`);
+  }
 }
 
 /** What a worker gives to an activity; without its log of failures that a test provokes. */
@@ -94,7 +81,7 @@ export class TestHost {
       installation: this.installation,
       records: this.records,
       address: '127.0.0.1',
-      weightsPath: () => dirname(MODEL_FILE ?? ''),
+      weightsPath: () => dirname(MODEL_FILE),
       unseal: (sealed: string) => unseal(key.privateKey, sealed),
       report: (_replica: string, _stage: string, message: string) => this.reports.push(message),
     };
@@ -115,7 +102,7 @@ export class TestHost {
           ctxSize: 1024,
           nParallel: 1,
           threadsHttp: 2,
-          modelPath: basename(MODEL_FILE ?? ''),
+          modelPath: basename(MODEL_FILE),
           ...change.image,
         },
       },

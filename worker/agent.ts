@@ -1,0 +1,163 @@
+import { join } from 'node:path';
+import { WorkflowNotFoundError } from '@temporalio/client';
+import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { openDocker } from '../activities/containers/docker.ts';
+import { createContainerActivities } from '../activities/containers/index.ts';
+import { ReplicaRecords } from '../activities/containers/records.ts';
+import { createHealthActivities } from '../activities/health/index.ts';
+import type { HostActivities } from '../activities/interfaces.ts';
+import { unseal } from '../activities/seal.ts';
+import { createWeightsActivities, snapshotDir } from '../activities/weights/index.ts';
+import { loadPlatformConfig, loadTemporalConfig } from '../runtime/config.ts';
+import { createLog } from '../runtime/log.ts';
+import { onShutdown, reportReady } from '../runtime/process.ts';
+import { connectionOptions, temporalClient } from '../runtime/temporal.ts';
+import { errorMessage, type Failure } from '../spec/errors.ts';
+import { hostTaskQueue } from '../spec/names.ts';
+import { containerLost } from '../workflows/messages.ts';
+import { agentConfig } from './agent/config.ts';
+import { ControlApi, type Joined, JoinRefused } from './agent/control-api.ts';
+import { loadIdentity } from './agent/identity.ts';
+import { takeInventory } from './agent/inventory.ts';
+import { ProgressReporter } from './agent/progress.ts';
+import { sdkLog } from './agent/sdk-log.ts';
+import { createWatchActivity } from './agent/watch.ts';
+import { persist } from './persist.ts';
+
+/**
+ * The host agent: brings one Docker engine into an installation and runs what the installation asks of it. It reaches
+ * out to the control API and to Temporal; nobody needs to reach it. Containers outlive it.
+ */
+const REJOIN_MS = 30_000;
+const SIGNAL_TIMEOUT_MS = 5000;
+
+const log = createLog('agent');
+process.on('uncaughtException', fatal);
+const config = agentConfig(process.env);
+const platform = loadPlatformConfig();
+const identity = await loadIdentity(config.dir);
+const { hostId } = identity;
+const docker = openDocker();
+const api = new ControlApi(config.api, config.joinToken);
+const stopping = new AbortController();
+
+const { installation, temporal: cluster, hub } = await persist(log, 'the control API', () => joinOrEnd());
+const loaded = loadTemporalConfig();
+// What this machine's environment says goes first: the API's address of Temporal may be no good from here.
+const temporalConfig = {
+  ...loaded,
+  address: process.env.TEMPORAL_ADDRESS || cluster.address,
+  namespace: process.env.TEMPORAL_NAMESPACE || cluster.namespace,
+};
+Runtime.install({ logger: sdkLog(log), shutdownSignals: [] });
+const client = temporalClient(temporalConfig);
+
+const weightsDir = join(config.dir, 'weights');
+const records = new ReplicaRecords(config.dir);
+const progress = new ProgressReporter((report) => api.progress(hostId, report));
+const common = {
+  docker,
+  installation,
+  records,
+  address: config.address,
+  weightsPath: ({ repository, commit }: { repository: string; commit: string }) =>
+    snapshotDir(weightsDir, repository, commit),
+  unseal: (sealed: string) => unseal(identity.privateKey, sealed),
+  report: progress.report.bind(progress),
+};
+const activities: HostActivities = {
+  ...createWeightsActivities({
+    ...common,
+    dir: weightsDir,
+    hubEndpoint: hub.endpoint,
+    parallel: platform.hub.parallelDownloads,
+    partBytes: platform.hub.partBytes,
+    commitsInUse,
+  }),
+  ...createContainerActivities(common),
+  ...createHealthActivities(common),
+  ...createWatchActivity({ ...common, log, signal: signalLost, stopping: stopping.signal }),
+};
+
+const tuning = temporalConfig.workers.host;
+const connection = await persist(log, 'Temporal', () =>
+  NativeConnection.connect(connectionOptions(temporalConfig)),
+);
+const worker = await persist(log, 'Temporal', () =>
+  Worker.create({
+    connection,
+    namespace: temporalConfig.namespace,
+    taskQueue: hostTaskQueue(hostId),
+    identity: `host-${hostId}@${process.pid}`,
+    activities,
+    maxConcurrentActivityTaskExecutions: tuning.maxConcurrentActivities,
+    activityTaskPollerBehavior: { type: 'autoscaling', minimum: 1, maximum: 4, initial: 2 },
+    maxHeartbeatThrottleInterval: tuning.heartbeatThrottleSeconds * 1000,
+    shutdownGraceTime: tuning.shutdownGraceSeconds * 1000,
+  }),
+);
+const run = worker.run();
+run.catch(fatal);
+const rejoining = setInterval(rejoin, REJOIN_MS);
+
+onShutdown(log, async () => {
+  clearInterval(rejoining);
+  stopping.abort();
+  if (worker.getState() === 'RUNNING') worker.shutdown();
+  await run;
+  await Promise.all([connection.close(), client.connection.close()]);
+});
+reportReady();
+log.info({ hostId, installation, queue: hostTaskQueue(hostId), api: config.api }, 'host agent serves');
+
+async function joinInstallation(): Promise<Joined> {
+  const inventory = await takeInventory(docker, config);
+  const { name, address, vendor, region } = config;
+  return api.join({ hostId, name, address, publicKey: identity.publicKey, inventory, vendor, region });
+}
+
+/** At the start a refusal ends the agent: its answer is a line to read, and trying on would hide it. */
+async function joinOrEnd(): Promise<Joined> {
+  try {
+    return await joinInstallation();
+  } catch (error) {
+    if (error instanceof JoinRefused) fatal(error);
+    throw error;
+  }
+}
+
+/** Tells again what the host has, and that it is there. */
+async function rejoin(): Promise<void> {
+  try {
+    const now = await joinInstallation();
+    if (now.installation !== installation) {
+      fatal(new Error(`the API now belongs to another installation (${now.installation})`));
+    }
+  } catch (error) {
+    log.warn({ reason: errorMessage(error) }, 'could not join again; trying on');
+  }
+}
+
+async function signalLost(workflowId: string, failure: Failure): Promise<'delivered' | 'gone'> {
+  try {
+    await client.withDeadline(Date.now() + SIGNAL_TIMEOUT_MS, () =>
+      client.workflow.getHandle(workflowId).signal(containerLost, failure),
+    );
+    return 'delivered';
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return 'gone';
+    throw error;
+  }
+}
+
+/** What eviction must not touch. */
+async function commitsInUse(): Promise<ReadonlySet<string>> {
+  const recorded = await records.all();
+  return new Set(recorded.map(({ plan }) => plan.weights?.commit).filter((commit) => commit !== undefined));
+}
+
+/** The supervisor starts a new agent, which connects afresh. */
+function fatal(error: unknown): never {
+  log.fatal({ reason: errorMessage(error) }, 'the agent ends');
+  process.exit(1);
+}

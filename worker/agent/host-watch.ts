@@ -1,0 +1,184 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import { engineKeyOf, secretsOf } from '../../activities/containers/create.ts';
+import { inspectContainer, removeContainer } from '../../activities/containers/docker.ts';
+import { exitFailure } from '../../activities/containers/end.ts';
+import { logTail } from '../../activities/containers/logs.ts';
+import type { ReplicaRecord, ReplicaRecords } from '../../activities/containers/records.ts';
+import { redact } from '../../activities/containers/redact.ts';
+import { stoppedAnswering } from '../../activities/health/diagnosis.ts';
+import { ask } from '../../activities/health/probe.ts';
+import type { Logger } from '../../runtime/log.ts';
+import { errorMessage, type Failure } from '../../spec/errors.ts';
+import { LABELS } from '../../spec/names.ts';
+import { Bell } from './bell.ts';
+import { CpuMeter } from './cpu.ts';
+import { followEvents } from './events.ts';
+import { afterProbe, isLost, type Silence } from './silence.ts';
+
+/** Docker's events make this quicker; it is what counts when they are missed. */
+const COMPARE_EVERY_MS = 5000;
+/** How often every ready replica is asked for its health; three bad answers in a row, 15 s, make it lost. */
+const PROBE_EVERY_MS = 5000;
+/** After a signal that did not get through. */
+const RETRY_MS = 1000;
+
+export interface WatchDeps {
+  docker: Docker;
+  installation: string;
+  records: ReplicaRecords;
+  log: Logger;
+  /** Tells a replica's workflow that its container is lost; `gone` when that workflow is over. Throws when unheard. */
+  signal(workflowId: string, failure: Failure): Promise<'delivered' | 'gone'>;
+  /** Default 5 s; how long a silent replica is waited for follows from it. */
+  probeEveryMs?: number;
+}
+
+/**
+ * Looks after the ready replicas of a host, by comparing what is recorded with what runs: after a restart of Docker or
+ * of the agent the same look finds what was missed. A replica that is still starting is left to `waitReady`.
+ */
+export class HostWatch {
+  readonly #deps: WatchDeps;
+  readonly #bell = new Bell();
+  readonly #cpu: CpuMeter;
+  readonly #roundMs: number;
+  /** By container: its workflow knows; it is for the workflow to stop it. */
+  readonly #told = new Set<string>();
+  readonly #silences = new Map<string, Silence>();
+  #outage = false;
+  #unheard = false;
+
+  constructor(deps: WatchDeps) {
+    this.#deps = deps;
+    this.#cpu = new CpuMeter(deps.docker);
+    this.#roundMs = deps.probeEveryMs ?? PROBE_EVERY_MS;
+  }
+
+  /** Returns when `signal` is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { docker, installation } = this.#deps;
+    await Promise.all([
+      followEvents(docker, installation, () => this.#bell.ring(), signal),
+      this.#compareOnAndOn(signal),
+      this.#probeOnAndOn(signal),
+    ]);
+  }
+
+  async #compareOnAndOn(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        this.#unheard = false;
+        await this.#compare();
+        if (this.#outage) this.#deps.log.info('Docker answers again');
+        this.#outage = false;
+      } catch (error) {
+        if (!this.#outage) this.#deps.log.warn({ reason: errorMessage(error) }, 'cannot look at containers');
+        this.#outage = true;
+      }
+      await this.#bell.wait(this.#unheard ? RETRY_MS : COMPARE_EVERY_MS, signal);
+    }
+  }
+
+  /** Containers first, records second: one that is stopped on purpose loses its record before it stops. */
+  async #compare(): Promise<void> {
+    const { docker, installation, records } = this.#deps;
+    const containers = await docker.listContainers({
+      filters: { label: [`${LABELS.installation}=${installation}`], status: ['running', 'paused'] },
+    });
+    const running = new Set(containers.map((container) => container.Id));
+    const recorded = await records.all();
+    this.#forget(recorded);
+    const missing = recorded.filter((record) => record.readyAt && !running.has(record.containerId));
+    await Promise.all(missing.map((record) => this.#ended(record)));
+  }
+
+  async #ended(record: ReplicaRecord): Promise<void> {
+    const { docker } = this.#deps;
+    const info = await inspectContainer(docker, record.containerId);
+    // Started since the list was made.
+    if (info?.State.Running) return;
+    await this.#tell(record, () => exitFailure(docker, info, record.plan.readiness.engine));
+  }
+
+  async #probeOnAndOn(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const next = sleep(this.#roundMs, undefined, { signal }).catch(() => undefined);
+      const recorded = await this.#deps.records.all();
+      await Promise.all(
+        recorded
+          .filter((record) => record.readyAt && !this.#told.has(record.containerId))
+          .map((record) => this.#probe(record, signal)),
+      ).catch((error: unknown) => {
+        if (!signal.aborted)
+          this.#deps.log.warn({ reason: errorMessage(error) }, 'a probe could not be made');
+      });
+      await next;
+    }
+  }
+
+  async #probe(record: ReplicaRecord, signal: AbortSignal): Promise<void> {
+    const { health, engine } = record.plan.readiness;
+    if (!health) return;
+    const { docker } = this.#deps;
+    const id = record.containerId;
+    const info = await inspectContainer(docker, id).catch(() => null);
+    const key = info && engineKeyOf(info, engine);
+    const timeoutMs = Math.min(health.timeoutMs, this.#roundMs);
+    const outcome = await ask(record.address, { ...health, timeoutMs }, key, signal);
+    // The container's end is the other loop's business.
+    if (outcome.kind !== 'ok' && info && !info.State.Running) return;
+    const busy = outcome.kind === 'timeout' && (await this.#cpu.isBusy(id));
+    const silence = afterProbe(this.#silences.get(id) ?? null, outcome, { now: Date.now(), busy });
+    if (!silence) {
+      this.#silences.delete(id);
+      return;
+    }
+    this.#silences.set(id, silence);
+    if (!isLost(silence, Date.now(), this.#roundMs)) return;
+    await this.#tell(record, async () => {
+      const secrets = info ? secretsOf(info) : [];
+      const failure = stoppedAnswering(record.plan, silence.outcome, Date.now() - silence.since);
+      const tail = await logTail(docker, id, secrets);
+      return {
+        ...failure,
+        message: redact(failure.message, secrets),
+        ...(tail ? { logTail: tail } : {}),
+      };
+    });
+  }
+
+  async #tell(record: ReplicaRecord, describe: () => Promise<Failure>): Promise<void> {
+    const { records, docker, log } = this.#deps;
+    const { replicaId, workflowId } = record.plan;
+    const id = record.containerId;
+    if (this.#told.has(id)) return;
+    // Stopped on purpose, or started anew, while it was looked at.
+    if ((await records.read(replicaId))?.containerId !== id) return;
+    const failure = await describe();
+    try {
+      const heard = await this.#deps.signal(workflowId, failure);
+      this.#told.add(id);
+      log.warn({ replicaId, code: failure.code, reason: failure.message, heard }, 'replica lost');
+      if (heard === 'gone') {
+        // Nobody is left to stop it.
+        await records.remove(replicaId);
+        await removeContainer(docker, id);
+      }
+    } catch (error) {
+      // The next look tries again.
+      this.#unheard = true;
+      log.warn(
+        { replicaId, workflowId, reason: errorMessage(error) },
+        'its workflow could not be told of a loss',
+      );
+    }
+  }
+
+  #forget(recorded: readonly ReplicaRecord[]): void {
+    const known = new Set(recorded.map((record) => record.containerId));
+    for (const id of this.#told) if (!known.has(id)) this.#told.delete(id);
+    for (const id of this.#silences.keys()) if (!known.has(id)) this.#silences.delete(id);
+    this.#cpu.keep(known);
+  }
+}
