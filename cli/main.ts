@@ -35,7 +35,8 @@ function program(): Command {
     .description('start everything on this machine and stay until Ctrl-C')
     .option('--no-sample', 'do not deploy the sample endpoint')
     .action(async (options: { sample: boolean }) => {
-      process.exitCode = await (await import('./commands/up.ts')).up(options);
+      // Everything has ended by then; a step that was given up must not keep the process alive.
+      process.exit(await (await import('./commands/up.ts')).up(options));
     });
   endpoints
     .command('down')

@@ -70,7 +70,12 @@ function open(settings: Settings, lock: Lock, onEvent: (event: SupervisorEvent) 
     writeState(settings.dataDir, state);
   };
   remember({ supervisor: processId(process.pid) ?? null, processes: [] });
-  const supervisor = new Supervisor({ onEvent, onProcesses: (processes) => remember({ processes }) });
+  const stopping = new AbortController();
+  const supervisor = new Supervisor({
+    onEvent,
+    onProcesses: (processes) => remember({ processes }),
+    signal: stopping.signal,
+  });
   const found: Partial<Findings> = {};
   const close = async () => {
     await supervisor.stop(GRACE_MS.ours, NAMES_OF_OURS);
@@ -80,7 +85,7 @@ function open(settings: Settings, lock: Lock, onEvent: (event: SupervisorEvent) 
     remember({ supervisor: null, processes: [] });
     lock.release();
   };
-  return { settings, supervisor, stopping: new AbortController(), found, remember, close };
+  return { settings, supervisor, stopping, found, remember, close };
 }
 
 async function requireFreePorts(settings: Settings): Promise<void> {

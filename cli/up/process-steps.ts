@@ -72,7 +72,7 @@ async function processes(up: Installation, onProgress: (text: string) => void): 
     waiting.add(name);
     await up.supervisor.start(nodeService({ name, entry, env, logFile: files.log(name), ...more }));
     waiting.delete(name);
-    onProgress(`waiting for ${[...waiting].join(', ')}`);
+    if (waiting.size > 0) onProgress(`waiting for ${[...waiting].join(', ')}`);
   };
   await Promise.all([
     start('api', 'api/control/main.ts'),

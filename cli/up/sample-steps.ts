@@ -9,7 +9,8 @@ import type { Settings } from './settings.ts';
 import type { Step } from './step.ts';
 
 const RUNNING_DEADLINE_MS = 15 * 60_000;
-const QUESTION = 'What is the capital of France?';
+/** One that even this small model answers well. */
+const QUESTION = 'Write one sentence about the sea.';
 
 const chatAnswer = z.object({
   choices: z.array(z.object({ message: z.object({ content: z.string() }) })).min(1),
@@ -87,7 +88,7 @@ export function curlExample(url: string, connectionFile: string): string {
   return [
     `TOKEN=$(node -p 'JSON.parse(fs.readFileSync("${connectionFile}")).token')`,
     `curl ${url}/v1/chat/completions -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\`,
-    `  -d '{"messages":[{"role":"user","content":"${QUESTION}"}],"max_tokens":32}'`,
+    `  -d '{"messages":[{"role":"user","content":"${QUESTION}"}],"max_tokens":64}'`,
   ].join('\n');
 }
 
@@ -144,7 +145,7 @@ async function ask(url: string, token: string, signal: AbortSignal): Promise<str
   const response = await fetch(`${url}/v1/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ messages: [{ role: 'user', content: QUESTION }], max_tokens: 32, temperature: 0 }),
+    body: JSON.stringify({ messages: [{ role: 'user', content: QUESTION }], max_tokens: 64, temperature: 0 }),
     signal,
   });
   if (!response.ok) throw new CliError(`the gateway answered ${response.status}: ${await response.text()}`);

@@ -13,16 +13,17 @@ export interface Step {
 const PROGRESS_EVERY_MS = { terminal: 100, lines: 5000 };
 
 /**
- * Runs the steps in order: a live list on a terminal, plain lines otherwise.
- * @throws what the first failing step threw, unless that one is optional
+ * Runs the steps in order: a live list on a terminal, plain lines otherwise. None is begun once `signal` is aborted.
+ * @throws what the first failing step threw, unless that one is optional; the signal's reason
  */
-export async function runSteps(steps: readonly Step[]): Promise<void> {
+export async function runSteps(steps: readonly Step[], signal?: AbortSignal): Promise<void> {
   const terminal = process.stdout.isTTY === true;
   const everyMs = terminal ? PROGRESS_EVERY_MS.terminal : PROGRESS_EVERY_MS.lines;
   const tasks = steps.map((step) => ({
     title: step.title,
     exitOnError: !step.optional,
     task: async (_: unknown, task: { title: string; output: string }) => {
+      signal?.throwIfAborted();
       let last = performance.now();
       const came = await step.run((text) => {
         if (performance.now() - last < everyMs) return;
@@ -38,4 +39,5 @@ export async function runSteps(steps: readonly Step[]): Promise<void> {
     // The caller decides what Ctrl-C means.
     registerSignalListeners: false,
   }).run();
+  signal?.throwIfAborted();
 }

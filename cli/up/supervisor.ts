@@ -49,17 +49,23 @@ export class Supervisor {
   readonly #onEvent: (event: SupervisorEvent) => void;
   readonly #onProcesses: (processes: { name: string; id: ProcessId }[]) => void;
 
+  readonly #signal: AbortSignal | undefined;
+
   constructor(options: {
     onEvent: (event: SupervisorEvent) => void;
     /** Called with the full list after every change. */
     onProcesses: (processes: { name: string; id: ProcessId }[]) => void;
+    /** Once aborted, nothing is started any more; what runs is ended by {@link stop}. */
+    signal?: AbortSignal;
   }) {
     this.#onEvent = options.onEvent;
     this.#onProcesses = options.onProcesses;
+    this.#signal = options.signal;
   }
 
   /** Starts a service and from then on keeps it running. @throws what its first start throws */
   async start(service: Service): Promise<void> {
+    this.#signal?.throwIfAborted();
     const entry: Entry = {
       service,
       id: undefined,

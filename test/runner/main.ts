@@ -22,14 +22,14 @@ export async function main(args: string[]): Promise<number> {
   const { signal } = stopping;
   try {
     const said: string[] = [];
-    await runSteps([
-      ...(args.length ? [] : checkSteps(counts, said, signal)),
-      ...partSteps(runDir, parts, signal),
-    ]);
+    const checks = args.length ? [] : checkSteps(counts, said, signal);
+    await runSteps([...checks, ...partSteps(runDir, parts, signal)], signal);
     for (const text of said) console.error(text);
-    if (!signal.aborted) add(counts, await tests(args, run, runDir, parts, signal));
-    await endRun(run, parts, counts);
+    add(counts, await tests(args, run, runDir, parts, signal));
+  } catch (error) {
+    if (!signal.aborted) throw error;
   } finally {
+    await endRun(run, parts, counts);
     await parts.docker?.stop();
     await rm(runDir, { recursive: true, force: true });
   }
