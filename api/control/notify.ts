@@ -32,18 +32,20 @@ export function createNotifier(client: Client, config: TemporalConfig): Notifier
   return {
     endpointChanged: (endpoint, options = {}) =>
       withDeadline(async () => {
+        // The wake first: what fails after it leaves the write unseen, and the relay tells of it again.
+        const [first, ...rest] = options.wake ? ([wake, specChanged] as const) : ([specChanged] as const);
         const handle = await client.workflow.signalWithStart(WORKFLOWS.endpoint, {
           workflowId: endpointWorkflowId(endpoint.namespace, endpoint.name),
           taskQueue,
           args: [endpoint],
-          signal: specChanged,
+          signal: first,
           staticSummary: `endpoint ${endpoint.namespace}/${endpoint.name}`,
           typedSearchAttributes: [
             { key: ENDPOINT_NAMESPACE, value: endpoint.namespace },
             { key: ENDPOINT_NAME, value: endpoint.name },
           ],
         });
-        if (options.wake) await handle.signal(wake);
+        for (const signal of rest) await handle.signal(signal);
       }),
     hostJoined: (host) =>
       withDeadline(() =>

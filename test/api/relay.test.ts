@@ -130,7 +130,7 @@ describe('api: telling workflows', () => {
         const signals = events?.flatMap(
           (event) => event.workflowExecutionSignaledEventAttributes?.signalName ?? [],
         );
-        assert.deepEqual(signals, ['specChanged', 'specChanged', 'wake']);
+        assert.deepEqual(signals, ['specChanged', 'wake', 'specChanged']);
         const description = await handle.describe();
         assert.equal(description.type, 'endpoint');
         assert.equal(await description.staticSummary(), 'endpoint alice/api-notify');
