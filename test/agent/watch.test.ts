@@ -66,7 +66,9 @@ describe('agent: watching a host', () => {
     watched = watch(host);
     const { lost } = watched;
     await host.docker.getContainer(containerId).kill();
+    const killed = Date.now();
     await eventually('the signal', () => lost.length > 0);
+    assert.ok(Date.now() - killed < 4000, "Docker's event is faster than the next look");
     const [workflowId, failure] = lost[0] ?? [];
     assert.equal(workflowId, plan.workflowId);
     assert.equal(failure?.code, 'UNKNOWN');
@@ -228,7 +230,7 @@ describe("agent: Docker's events", () => {
     const streams: PassThrough[] = [];
     let refuse = false;
     const opened = new EventEmitter();
-    let changes = 0;
+    const ended: (string | null)[] = [];
     const source = {
       getEvents: async () => {
         opened.emit('asked');
@@ -239,18 +241,19 @@ describe("agent: Docker's events", () => {
       },
     };
     const ending = new AbortController();
-    const following = followEvents(source, 'i', () => changes++, ending.signal);
-    await eventually('the first look', () => changes === 1);
-    streams[0]?.write('{"status":"die"}\n{"status":"destroy"}\n');
-    await eventually('both events', () => changes === 3);
+    const following = followEvents(source, 'i', (id) => ended.push(id), ending.signal);
+    await eventually('the first look', () => ended.length === 1);
+    streams[0]?.write('{"Action":"die","Actor":{"ID":"a"}}\n{"Action":"destroy","Actor":{"ID":"b"}}\n');
+    await eventually('both events', () => ended.length === 3);
     refuse = true;
     streams[0]?.destroy(new Error('socket hang up'));
     await new Promise((resolve) => opened.once('asked', resolve));
-    assert.equal(changes, 3);
+    assert.deepEqual(ended, [null, 'a', 'b']);
     refuse = false;
-    await eventually('the look after the gap', () => changes === 4);
+    await eventually('the look after the gap', () => ended.length === 4);
     streams[1]?.end();
-    await eventually('the look after an orderly end', () => changes === 5);
+    await eventually('the look after an orderly end', () => ended.length === 5);
+    assert.deepEqual(ended.slice(3), [null, null]);
     ending.abort();
     streams[2]?.destroy();
     await following;

@@ -13,13 +13,14 @@ export interface EventSource {
 }
 
 /**
- * Calls `onChange` whenever Docker says that a container of ours ended, and after every (re)connection, because what
- * happened in between is not told again. Follows until `signal` is aborted; a lost stream is opened anew.
+ * Calls `onEnd` with the id of a container of ours whenever Docker says that it ended, and with null after every
+ * (re)connection, because what happened in between is not told again. Follows until `signal` is aborted; a lost stream is
+ * opened anew.
  */
 export async function followEvents(
   docker: EventSource,
   installation: string,
-  onChange: () => void,
+  onEnd: (containerId: string | null) => void,
   signal: AbortSignal,
 ): Promise<void> {
   const filters = {
@@ -30,11 +31,16 @@ export async function followEvents(
   while (!signal.aborted) {
     try {
       const stream = await docker.getEvents({ filters, abortSignal: signal });
-      onChange();
-      for await (const _ of jsonLines(stream)) onChange();
+      onEnd(null);
+      for await (const event of jsonLines(stream)) onEnd(idOf(event));
     } catch {
       // Docker is away: whoever asks it for something says so. Here only the next connection counts.
     }
     await sleep(RECONNECT_MS, undefined, { signal }).catch(() => undefined);
   }
+}
+
+function idOf(event: unknown): string | null {
+  const id = (event as { Actor?: { ID?: unknown } }).Actor?.ID;
+  return typeof id === 'string' ? id : null;
 }

@@ -43,6 +43,8 @@ export class HostWatch {
   readonly #bell = new Bell();
   readonly #cpu: CpuMeter;
   readonly #roundMs: number;
+  /** Containers of which Docker said that they ended: its list goes on calling them running for a moment. */
+  readonly #suspects = new Set<string>();
   /** By container: its workflow knows; it is for the workflow to stop it. */
   readonly #told = new Set<string>();
   readonly #silences = new Map<string, Silence>();
@@ -59,10 +61,15 @@ export class HostWatch {
   async run(signal: AbortSignal): Promise<void> {
     const { docker, installation } = this.#deps;
     await Promise.all([
-      followEvents(docker, installation, () => this.#bell.ring(), signal),
+      followEvents(docker, installation, (id) => this.#onEnd(id), signal),
       this.#compareOnAndOn(signal),
       this.#probeOnAndOn(signal),
     ]);
+  }
+
+  #onEnd(containerId: string | null): void {
+    if (containerId) this.#suspects.add(containerId);
+    this.#bell.ring();
   }
 
   async #compareOnAndOn(signal: AbortSignal): Promise<void> {
@@ -83,10 +90,12 @@ export class HostWatch {
   /** Containers first, records second: one that is stopped on purpose loses its record before it stops. */
   async #compare(): Promise<void> {
     const { docker, installation, records } = this.#deps;
+    const suspects = new Set(this.#suspects);
+    this.#suspects.clear();
     const containers = await docker.listContainers({
       filters: { label: [`${LABELS.installation}=${installation}`], status: ['running', 'paused'] },
     });
-    const running = new Set(containers.map((container) => container.Id));
+    const running = new Set(containers.map(({ Id }) => Id).filter((id) => !suspects.has(id)));
     const recorded = await records.all();
     this.#forget(recorded);
     const missing = recorded.filter((record) => record.readyAt && !running.has(record.containerId));
