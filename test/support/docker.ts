@@ -17,7 +17,6 @@ import type { Instance } from '../../spec/hardware.ts';
 import type { Image, LlamacppImage } from '../../spec/images.ts';
 import type { ReplicaPlan, SealedSecrets } from '../../spec/lifecycle.ts';
 import { containerName, LABELS } from '../../spec/names.ts';
-import { skip } from './needs.ts';
 import { needs, skip } from './needs.ts';
 
 /** An image with a real llama.cpp server as its entrypoint, and the model file it is given. */
