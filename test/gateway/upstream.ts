@@ -23,7 +23,7 @@ type Handler = (req: IncomingMessage, res: ServerResponse, body: string) => void
 /** Answers with what it was sent, unless the test says otherwise. */
 export async function startUpstream(handler: Handler = echo, port = 0): Promise<Upstream> {
   const sockets = new Set<Socket>();
-  const server = createServer({ keepAliveTimeout: 30_000 }, (req, res) => {
+  const server = createServer({ keepAliveTimeout: 30_000, maxHeaderSize: 64 * 1024 }, (req, res) => {
     res.on('close', () => {
       if (!res.writableFinished) upstream.aborted += 1;
     });

@@ -56,8 +56,9 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   replayBodyBytes: 100_000,
 };
 
-export async function createWorld(): Promise<World> {
-  const db = await testDatabase();
+/** On a database of the shared server, or on one that the test itself starts and stops. */
+export async function createWorld(database?: TestDatabase): Promise<World> {
+  const db = database ?? (await testDatabase());
   const { store } = db;
   const vault = new Vault(randomBytes(32));
   const wakes: string[] = [];
