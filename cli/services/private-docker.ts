@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -29,6 +30,8 @@ export async function startPrivateDocker(options: {
   // The path of a unix socket may have about 100 characters, and the engine makes some of its own below this.
   const run = await mkdtemp(join(tmpdir(), 'dk-'));
   const host = `unix://${run}/docker.sock`;
+  // Engines that make networks at the same moment cannot see each other's; ranges of their own keep them apart.
+  const pool = `base=10.${randomInt(64, 256)}.0.0/16,size=24`;
   const pid = await startDockerd(
     [
       ...[
@@ -40,6 +43,7 @@ export async function startPrivateDocker(options: {
         join(run, 'pid'),
       ],
       ...['-H', host, '--bridge=none', '--iptables=false', '--ip6tables=false'],
+      ...['--default-address-pool', pool],
     ],
     join(options.dir, 'dockerd.log'),
     host,
