@@ -8,7 +8,7 @@ import { createHealthActivities } from '../activities/health/index.ts';
 import type { HostActivities } from '../activities/interfaces.ts';
 import { unseal } from '../activities/seal.ts';
 import { createWeightsActivities, snapshotDir } from '../activities/weights/index.ts';
-import { loadPlatformConfig, loadTemporalConfig } from '../runtime/config.ts';
+import { ConfigError, loadPlatformConfig, loadTemporalConfig } from '../runtime/config.ts';
 import { createLog } from '../runtime/log.ts';
 import { onShutdown, reportReady } from '../runtime/process.ts';
 import { connectionOptions, temporalClient } from '../runtime/temporal.ts';
@@ -158,6 +158,8 @@ async function commitsInUse(): Promise<ReadonlySet<string>> {
 
 /** The supervisor starts a new agent, which connects afresh. */
 function fatal(error: unknown): never {
-  log.fatal({ reason: errorMessage(error) }, 'the agent ends');
+  // What somebody has to correct is one line; what is our own mistake comes with its stack.
+  const known = error instanceof ConfigError || error instanceof JoinRefused;
+  log.fatal(known ? { reason: error.message } : { err: error }, 'the agent ends');
   process.exit(1);
 }

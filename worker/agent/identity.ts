@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JWK } from 'jose';
 import { newHostKey } from '../../activities/seal.ts';
@@ -19,7 +19,10 @@ export interface Identity {
 export async function loadIdentity(agentDir: string): Promise<Identity> {
   await mkdir(agentDir, { recursive: true });
   const file = join(agentDir, 'identity.json');
-  return (await read(file)) ?? (await make(file));
+  const known = await read(file);
+  if (known) return known;
+  await make(file);
+  return loadIdentity(agentDir);
 }
 
 async function read(file: string): Promise<Identity | null> {
@@ -40,14 +43,22 @@ async function read(file: string): Promise<Identity | null> {
   throw new ConfigError(`${file}: is damaged. Remove it to join as a new host`);
 }
 
-async function make(file: string): Promise<Identity> {
-  const identity = { hostId: randomUUID().slice(0, 13).replace('-', ''), ...(await newHostKey()) };
-  const handle = await open(file, 'wx', 0o600);
+/** Written aside and then given its name, so that a kill leaves no half of it, and of two agents one is first. */
+async function make(file: string): Promise<void> {
+  const identity: Identity = { hostId: randomUUID().slice(0, 13).replace('-', ''), ...(await newHostKey()) };
+  const temporary = `${file}.${randomUUID()}.new`;
+  const handle = await open(temporary, 'wx', 0o600);
   try {
     await handle.writeFile(JSON.stringify(identity));
     await handle.sync();
   } finally {
     await handle.close();
   }
-  return identity;
+  try {
+    await link(temporary, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
 }
