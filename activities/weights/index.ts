@@ -30,6 +30,8 @@ export interface WeightsDeps {
   commitsInUse?: () => Promise<ReadonlySet<string>>;
   /** Without a byte for so long, a transfer is cut and asked for again. Default 30 s. */
   stallMs?: number;
+  /** Attempts of one range in a row that bring no byte before the activity fails. Default 6. */
+  maxFailures?: number;
 }
 
 type Input = Parameters<HostActivities['downloadWeights']>[0];
@@ -97,6 +99,7 @@ async function download(
       signal: context.cancellationSignal,
       onProgress: ({ doneBytes }) => progress.set(presentBytes + doneBytes),
       ...(deps.stallMs === undefined ? {} : { stallMs: deps.stallMs }),
+      ...(deps.maxFailures === undefined ? {} : { maxFailures: deps.maxFailures }),
     });
     await linkSnapshot(root, files);
     await touch(root);

@@ -62,8 +62,9 @@ export class FileDownload {
     this.digest?.advance(this.partial.frontier);
   }
 
+  /** Everything is on disk, and nobody is about to account for the last of it. */
   get isComplete(): boolean {
-    return this.opened.frontier === this.file.sizeBytes;
+    return this.claims.size === 0 && this.opened.frontier === this.file.sizeBytes;
   }
 
   /** A part nobody is at work on; undefined when there is none (any more). */

@@ -28,6 +28,7 @@ const stored = z.record(
 export class Digests {
   private readonly dir: string;
   private known: z.infer<typeof stored> | null = null;
+  private changed = false;
   private readonly running = new Map<string, Promise<FileDigest>>();
 
   constructor(dir: string) {
@@ -63,8 +64,10 @@ export class Digests {
           .update(gitBlob(lfsPointer(sha256, size)))
           .digest('hex')
       : await hashFile(full, 'sha1', `blob ${size}\0`);
-    this.known = { ...this.known, [path]: { size, mtimeMs, sha256, gitSha1 } };
-    await this.save();
+    if (this.known) this.known[path] = { size, mtimeMs, sha256, gitSha1 };
+    this.changed = true;
+    // A large one at once: reading the next may take minutes.
+    if (isLfs) await this.save();
     return { sha256, gitSha1 };
   }
 
@@ -77,7 +80,10 @@ export class Digests {
     }
   }
 
-  private async save(): Promise<void> {
+  /** Keeps what was computed since the last time. */
+  async save(): Promise<void> {
+    if (!this.changed) return;
+    this.changed = false;
     const temporary = join(this.dir, `${DIGEST_FILE}.${process.pid}`);
     try {
       await writeFile(temporary, JSON.stringify(this.known));

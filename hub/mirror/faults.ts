@@ -53,12 +53,12 @@ export async function* damaged(
   }
 }
 
-/** In slices of a twentieth of a second. */
+/** In slices of a hundredth of a second. */
 async function* slowly(chunk: Buffer, bytesPerSecond: number, signal: AbortSignal): AsyncGenerator<Buffer> {
-  const slice = Math.max(1, Math.floor(bytesPerSecond / 20));
+  const slice = Math.max(1, Math.floor(bytesPerSecond / 100));
   for (let at = 0; at < chunk.length; at += slice) {
     yield chunk.subarray(at, at + slice);
-    await delay(50, undefined, { signal });
+    await delay(10, undefined, { signal });
   }
 }
 

@@ -80,6 +80,7 @@ export class Repositories {
     const files = new Map<string, MirrorFile>();
     for (const path of (await walk(dir, '')).toSorted())
       files.set(path, { path, ...(await digests.of(path)) });
+    await digests.save();
     return { id, dir, settings, commit: settings.commit ?? commitOf(files), files };
   }
 }
