@@ -27,7 +27,13 @@ export function whyNot(): string | null {
   }
 }
 
-type Faults = NonNullable<Parameters<typeof startMirror>[0]['fault']>;
+/** What the Hub in this process is told to do, and what it has done. */
+interface HubControl {
+  /** Decides the fault of each request; undefined answers well. */
+  fault: NonNullable<Parameters<typeof startMirror>[0]['fault']> | undefined;
+  /** Bytes of files handed to the network. */
+  servedBytes: number;
+}
 
 /**
  * A whole installation as a user starts it (`endpoints up`), with a data directory and ports of its own, and a Hub
@@ -37,17 +43,11 @@ export class Installation {
   readonly dir: string;
   readonly env: NodeJS.ProcessEnv;
   readonly mirror: Mirror;
-  /** Decides the fault of each request to the Hub; undefined answers well. */
-  readonly hub: { fault: Faults | undefined };
+  readonly hub: HubControl;
   #up: ChildProcess | null = null;
   output = '';
 
-  private constructor(
-    dir: string,
-    env: NodeJS.ProcessEnv,
-    mirror: Mirror,
-    hub: { fault: Faults | undefined },
-  ) {
+  private constructor(dir: string, env: NodeJS.ProcessEnv, mirror: Mirror, hub: HubControl) {
     this.dir = dir;
     this.env = env;
     this.mirror = mirror;
@@ -59,12 +59,15 @@ export class Installation {
     const repository = join(dir, 'hub', MODEL);
     mkdirSync(repository, { recursive: true });
     placeFile(GGUF, join(repository, FILE));
-    const hub: { fault: Faults | undefined } = { fault: undefined };
+    const hub: HubControl = { fault: undefined, servedBytes: 0 };
     const mirror = await startMirror({
       dir: join(dir, 'hub'),
       host: '127.0.0.1',
       port: 0,
       fault: (request) => hub.fault?.(request),
+      onServed: (request, { bodyBytes }) => {
+        if (request.route?.kind === 'file') hub.servedBytes += bodyBytes;
+      },
     });
     const ports: Record<string, string> = {};
     for (const name of ['API_PORT', 'GATEWAY_PORT', 'TEMPORAL_PORT', 'TEMPORAL_UI_PORT', 'POSTGRES_PORT']) {
@@ -188,21 +191,20 @@ export class Installation {
     return body as EndpointWithStatus;
   }
 
-  /** Waits for a state; fails at once when the endpoint fails meanwhile. */
+  /** Waits for a state; gives up at once when the endpoint has failed instead. */
   async until(name: string, state: string, timeoutMs = 90_000): Promise<EndpointWithStatus> {
-    let last: EndpointWithStatus | undefined;
-    try {
-      return await eventually(
-        `${name} is ${state}`,
-        async () => {
-          last = await this.get(name);
-          return last.status.state === state && last;
-        },
-        { timeoutMs, everyMs: 100 },
-      );
-    } catch (error) {
-      throw new Error(`${name} is not ${state} but ${JSON.stringify(last?.status)}`, { cause: error });
-    }
+    const settled = await eventually(
+      `${name} is ${state}`,
+      async () => {
+        const found = await this.get(name);
+        const { state: now } = found.status;
+        return (now === state || now === 'failed' || now === 'updateFailed') && found;
+      },
+      { timeoutMs, everyMs: 100 },
+    );
+    if (settled.status.state !== state)
+      throw new Error(`${name} is not ${state}: ${JSON.stringify(settled.status)}`);
+    return settled;
   }
 
   async remove(name: string): Promise<void> {
