@@ -1,5 +1,5 @@
 import { relative } from 'node:path';
-import { CliError } from '../errors.ts';
+import { abortOnSignals } from '../interrupt.ts';
 import { addresses } from '../up/environment.ts';
 import { type Installation, openInstallation } from '../up/installation.ts';
 import { processSteps } from '../up/process-steps.ts';
@@ -19,7 +19,7 @@ export async function up(options: { sample: boolean }): Promise<number> {
   const { leftovers, stopping } = installation;
   if (leftovers.length) console.log(`ended what an earlier start left running: ${leftovers.join(', ')}`);
   const stopped = new Promise<void>((resolve) => stopping.signal.addEventListener('abort', () => resolve()));
-  stopOnSignals(stopping);
+  abortOnSignals(stopping);
 
   try {
     const started = performance.now();
@@ -40,19 +40,6 @@ export async function up(options: { sample: boolean }): Promise<number> {
   }
   console.log('stopped; engine containers were left running');
   return 0;
-}
-
-/** The first signal stops in order, the second at once. */
-function stopOnSignals(stopping: AbortController): void {
-  let signals = 0;
-  const onSignal = () => {
-    signals += 1;
-    if (signals > 1) process.exit(130);
-    console.log('\nstopping; once more stops at once');
-    stopping.abort(new CliError('stopped'));
-  };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
 }
 
 function describe(event: SupervisorEvent): string {

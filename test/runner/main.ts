@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { abortOnSignals } from '../../cli/interrupt.ts';
 import { runSteps } from '../../cli/up/step.ts';
 import { checkSteps } from './checks.ts';
 import { dockerLeftovers, markedProcesses, RUN_MARK } from './leftovers.ts';
@@ -18,8 +19,9 @@ export async function main(args: string[]): Promise<number> {
   const runDir = await mkdtemp(join(tmpdir(), 'endpoints-test-'));
   const parts: Parts = { env: {}, unavailable: {}, docker: undefined };
   const counts: Counts = { passed: 0, failed: 0, skipped: [] };
-  const stopping = interruptible();
+  const stopping = new AbortController();
   const { signal } = stopping;
+  abortOnSignals(stopping);
   try {
     const said: string[] = [];
     const checks = args.length ? [] : checkSteps(counts, said, signal);
@@ -75,17 +77,4 @@ function add(counts: Counts, more: Counts): void {
   counts.passed += more.passed;
   counts.failed += more.failed;
   counts.skipped.push(...more.skipped);
-}
-
-/** Ctrl-C ends the run in order; a second one at once. */
-function interruptible(): AbortController {
-  const stopping = new AbortController();
-  const onSignal = () => {
-    if (stopping.signal.aborted) process.exit(130);
-    console.error('\nstopping (again: at once)');
-    stopping.abort(new Error('interrupted'));
-  };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
-  return stopping;
 }
