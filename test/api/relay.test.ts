@@ -138,7 +138,8 @@ describe('api: telling workflows', () => {
           description.typedSearchAttributes
             .getAll()
             .map(({ key, value }) => [key.name, value])
-            .filter(([name]) => String(name).startsWith('Endpoint')),
+            .filter(([name]) => String(name).startsWith('Endpoint'))
+            .sort(),
           [
             ['EndpointName', 'api-notify'],
             ['EndpointNamespace', 'alice'],

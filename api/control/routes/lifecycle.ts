@@ -12,39 +12,43 @@ import { endpointParams, refusalsOfOne } from '../schemas.ts';
 import { tellWorkflow } from '../tell.ts';
 import { showEndpoint } from './endpoints.ts';
 
+interface Verb {
+  path: string;
+  operationId: string;
+  summary: string;
+  decide: (current: LockedEndpoint) => EndpointChange | null;
+}
+
 /** The three verbs, which differ only in what they decide. None takes a body. */
-const VERBS = [
+const VERBS: readonly Verb[] = [
   {
     path: 'pause',
-    decide: pause,
+    operationId: 'pauseEndpoint',
     summary: 'Stop all replicas; nothing but resume starts them again',
+    decide: pause,
   },
-  { path: 'resume', decide: resume, summary: 'Start a paused, failed or sleeping endpoint' },
+  {
+    path: 'resume',
+    operationId: 'resumeEndpoint',
+    summary: 'Start a paused, failed or sleeping endpoint',
+    decide: resume,
+  },
   {
     path: 'scale-to-zero',
-    decide: scaleToZero,
+    operationId: 'scaleToZeroEndpoint',
     summary: 'Stop all replicas now; the next request starts one again',
+    decide: scaleToZero,
   },
-] as const satisfies {
-  path: string;
-  decide: (current: LockedEndpoint) => EndpointChange | null;
-  summary: string;
-}[];
-
-const OPERATION_IDS = {
-  pause: 'pauseEndpoint',
-  resume: 'resumeEndpoint',
-  'scale-to-zero': 'scaleToZeroEndpoint',
-};
+];
 
 export function lifecycleRoutes(app: ControlApp, deps: ControlDeps): void {
-  for (const { path, decide, summary } of VERBS) {
+  for (const { path, operationId, summary, decide } of VERBS) {
     app.route({
       method: 'POST',
       url: `/v2/endpoint/:namespace/:name/${path}`,
       onRequest: guard(deps.store, 'endpoint.write'),
       schema: {
-        operationId: OPERATION_IDS[path],
+        operationId,
         summary,
         tags: ['endpoint'],
         params: endpointParams,
