@@ -21,7 +21,8 @@ export interface StoredHost extends JoiningHost {
 }
 
 /** Takes a host in, or takes it back: what it reports of itself replaces what was known, and it is ready. */
-export async function joinHost(store: Store, host: JoiningHost): Promise<void> {
+export async function joinHost(store: Store, host: JoiningHost): Promise<{ wasReady: boolean }> {
+  const before = await store.selectFrom('hosts').select('state').where('id', '=', host.id).executeTakeFirst();
   const values = {
     name: host.name,
     provider: host.provider,
@@ -37,6 +38,7 @@ export async function joinHost(store: Store, host: JoiningHost): Promise<void> {
     .values({ id: host.id, ...values })
     .onConflict((conflict) => conflict.column('id').doUpdateSet({ ...values, seen_at: sql<Date>`now()` }))
     .execute();
+  return { wasReady: before?.state === 'ready' };
 }
 
 /** False when there is no such host. */

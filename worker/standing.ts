@@ -1,9 +1,9 @@
 import { type Client, ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client';
 import type { PlatformConfig, TemporalConfig } from '../runtime/config.ts';
 import type { Logger } from '../runtime/log.ts';
-import { endpointWorkflowId, hostWorkflowId } from '../spec/names.ts';
 import type { Store } from '../store/database.ts';
-import { agentJoined, specChanged, WORKFLOWS } from '../workflows/messages.ts';
+import { WORKFLOWS } from '../workflows/messages.ts';
+import { createNotifier } from '../workflows/start.ts';
 
 /**
  * What must run as long as the installation does: the janitor's schedule, the autoscaler, and one workflow for every
@@ -26,25 +26,12 @@ export async function startStandingWorkflows(deps: {
     workflowIdConflictPolicy: 'USE_EXISTING',
     staticSummary: 'measures load, decides, signals',
   });
-  const hosts = await store.selectFrom('hosts').select(['id', 'name']).execute();
-  for (const host of hosts) {
-    await temporal.workflow.signalWithStart(WORKFLOWS.host, {
-      workflowId: hostWorkflowId(host.id),
-      taskQueue,
-      args: [{ hostId: host.id }],
-      signal: agentJoined,
-      staticSummary: `host ${host.name}`,
-    });
+  const notify = createNotifier(temporal, temporalConfig);
+  for (const { id } of await store.selectFrom('hosts').select('id').execute()) {
+    await notify.hostJoined({ hostId: id }, { known: true });
   }
-  const endpoints = await store.selectFrom('endpoints').select(['namespace', 'name']).execute();
-  for (const at of endpoints) {
-    await temporal.workflow.signalWithStart(WORKFLOWS.endpoint, {
-      workflowId: endpointWorkflowId(at.namespace, at.name),
-      taskQueue,
-      args: [at],
-      signal: specChanged,
-      staticSummary: `${at.namespace}/${at.name}`,
-    });
+  for (const at of await store.selectFrom('endpoints').select(['namespace', 'name']).execute()) {
+    await notify.endpointChanged(at);
   }
 }
 

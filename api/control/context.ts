@@ -6,8 +6,8 @@ import type { PlatformConfig, TemporalConfig } from '../../runtime/config.ts';
 import type { Actor } from '../../store/audit.ts';
 import type { Store } from '../../store/database.ts';
 import type { Vault } from '../../store/secrets.ts';
+import type { Notifier } from '../../workflows/start.ts';
 import { callerOf } from '../auth/guard.ts';
-import type { Notifier } from './notify.ts';
 
 /** What the control API needs of the Hub: one question. Refusals are `EndpointsError`s with a `HUB_*` code. */
 export interface ModelSource {

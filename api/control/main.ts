@@ -14,7 +14,7 @@ import { errorMessage } from '../../spec/errors.ts';
 import { migrate, openStore, type Store } from '../../store/database.ts';
 import { databaseFailure } from '../../store/failures.ts';
 import { openVault } from '../../store/secrets.ts';
-import { createNotifier } from './notify.ts';
+import { createNotifier } from '../../workflows/start.ts';
 import { createRelay } from './relay.ts';
 import { createControlApi } from './server.ts';
 

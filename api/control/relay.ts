@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import { errorMessage } from '../../spec/errors.ts';
 import type { Store } from '../../store/database.ts';
 import { type UnobservedEndpoint, unobservedEndpoints } from '../../store/endpoints.ts';
-import type { Notifier } from './notify.ts';
+import type { Notifier } from '../../workflows/start.ts';
 
 /**
  * Makes up for a notification that was lost: tells the workflow again of every write it has not reported to have

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { createNotifier } from '../../api/control/notify.ts';
 import { createRelay } from '../../api/control/relay.ts';
 import { loadTemporalConfig } from '../../runtime/config.ts';
 import { temporalClient } from '../../runtime/temporal.ts';
 import { openStore } from '../../store/database.ts';
+import { createNotifier } from '../../workflows/start.ts';
 import { eventually } from '../support/eventually.ts';
 import { needs } from '../support/needs.ts';
 import { freePort } from '../support/ports.ts';
@@ -73,14 +73,20 @@ describe('api: telling workflows', () => {
       const held = new Promise<void>((resolve) => {
         release = resolve;
       });
+      let telling = false;
       const slow = createRelay({
         store: other,
-        notify: { endpointChanged: () => held, hostJoined: async () => {} },
+        notify: {
+          endpointChanged: () => {
+            telling = true;
+            return held;
+          },
+          hostJoined: async () => {},
+        },
         log: silent,
       });
       const first = slow.tick();
-      await eventually('the first holds the lock', async () => (await relayOf().tick()) === 0);
-      notify.told.length = 0;
+      await eventually('the first holds the lock', () => telling);
       assert.equal(await relayOf().tick(), 0);
       assert.deepEqual(notify.told, []);
       release();

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { pino } from 'pino';
 import type { ModelSource } from '../../api/control/context.ts';
-import type { Notifier } from '../../api/control/notify.ts';
 import { createControlApi } from '../../api/control/server.ts';
 import { loadPlatformConfig, type PlatformConfig } from '../../runtime/config.ts';
 import { EndpointsError } from '../../spec/errors.ts';
@@ -12,6 +11,7 @@ import type { Store } from '../../store/database.ts';
 import { ensureOrganization, ensureUser } from '../../store/namespaces.ts';
 import { Vault } from '../../store/secrets.ts';
 import { createToken } from '../../store/tokens.ts';
+import type { Notifier } from '../../workflows/start.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 
 export const MODEL = 'example/tiny-gguf';

@@ -235,24 +235,15 @@ export class Installation {
     return choices[0]?.message.content ?? '';
   }
 
-  /** Ids of this installation's containers that run, of one endpoint or of all. */
+  /** Ids of this installation's containers, running or not, of one endpoint or of all. */
   async containers(name?: string): Promise<string[]> {
-    const filters = [`label=${LABELS.installation}=${this.installationId}`];
-    if (name) {
-      const workflow = `replica/${this.connection.namespace}/${name}/`;
-      const rows = docker(
-        'ps',
-        '-aq',
-        '--no-trunc',
-        ...filters.flatMap((f) => ['--filter', f]),
-        '--format',
-        `{{.ID}} {{.Label "${LABELS.workflow}"}}`,
-      );
-      return rows
-        .filter((row) => row.split(' ')[1]?.startsWith(workflow))
-        .map((row) => row.split(' ')[0] ?? '');
-    }
-    return docker('ps', '-aq', '--no-trunc', ...filters.flatMap((f) => ['--filter', f]));
+    const format = `{{.ID}} {{.Label "${LABELS.workflow}"}}`;
+    const filter = `label=${LABELS.installation}=${this.installationId}`;
+    const rows = docker('ps', '--all', '--no-trunc', '--filter', filter, '--format', format).map((row) =>
+      row.split(' '),
+    );
+    const own = name ? `replica/${this.connection.namespace}/${name}/` : '';
+    return rows.filter(([, workflow]) => workflow?.startsWith(own)).map(([id]) => id ?? '');
   }
 }
 

@@ -20,14 +20,16 @@ export const RULES: Readonly<Record<string, Rule>> = {
   hub: { modules: ['spec'] },
   workflows: {
     modules: ['spec'],
-    types: ['activities/interfaces.ts'],
+    types: ['activities/interfaces.ts', 'runtime/config.ts'],
     packages: ['@temporalio/workflow', '@temporalio/common'],
   },
   activities: {
     // The policies are pure: the autoscaler's activity evaluates one for all endpoints outside of any workflow.
     modules: ['spec', 'engines', 'store', 'hub', 'runtime', 'workflows/messages.ts', 'workflows/policy'],
   },
-  api: { modules: ['spec', 'engines', 'store', 'hub', 'runtime', 'workflows/messages.ts'] },
+  api: {
+    modules: ['spec', 'engines', 'store', 'hub', 'runtime', 'workflows/messages.ts', 'workflows/start.ts'],
+  },
   worker: {
     modules: ['spec', 'engines', 'store', 'hub', 'runtime', 'activities', 'workflows'],
   },

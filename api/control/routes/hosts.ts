@@ -60,9 +60,13 @@ export function hostRoutes(app: ControlApp, deps: ControlDeps): void {
           'VALIDATION_FAILED',
           'publicKey: holds a private key: make a new pair and send its public half',
         );
-      await joinHost(deps.store, { ...host, id: host.hostId, provider: vendor.provider });
+      const { wasReady } = await joinHost(deps.store, {
+        ...host,
+        id: host.hostId,
+        provider: vendor.provider,
+      });
       try {
-        await deps.notify.hostJoined({ hostId: host.hostId });
+        await deps.notify.hostJoined({ hostId: host.hostId }, { known: wasReady });
       } catch (error) {
         // Without its workflow nobody watches the host, and without Temporal the agent can do nothing either.
         throw new EndpointsError(

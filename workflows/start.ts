@@ -1,29 +1,22 @@
 import type { Client } from '@temporalio/client';
-import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
-import type { TemporalConfig } from '../../runtime/config.ts';
-import { endpointWorkflowId, hostWorkflowId } from '../../spec/names.ts';
-import {
-  agentJoined,
-  type EndpointInput,
-  type HostInput,
-  specChanged,
-  WORKFLOWS,
-  wake,
-} from '../../workflows/messages.ts';
+import type { TemporalConfig } from '../runtime/config.ts';
+import { endpointWorkflowId, hostWorkflowId } from '../spec/names.ts';
+import { attributePairs } from './attributes.ts';
+import { agentJoined, type EndpointInput, type HostInput, specChanged, WORKFLOWS, wake } from './messages.ts';
 
-/** Tells workflows that there is something new in the store. Repeating it does no harm. */
+/**
+ * How API, gateway and worker reach the workflows of endpoints and hosts: starts the one that is not there. Repeating a
+ * call does no harm.
+ */
 export interface Notifier {
   /** Starts the endpoint's workflow, or wakes it to read its spec; `wake` also ends a sleep. */
   endpointChanged(endpoint: EndpointInput, options?: { wake?: boolean }): Promise<void>;
-  hostJoined(host: HostInput): Promise<void>;
+  /** `known`: the host was in service already; then its workflow is only made sure of, without a word in its history. */
+  hostJoined(host: HostInput, options?: { known?: boolean }): Promise<void>;
 }
 
 /** A call that takes longer is given up: the relay tries again, and the API must not pile up calls meanwhile. */
 const DEADLINE_MS = 5000;
-
-const ENDPOINT_NAMESPACE = defineSearchAttributeKey('EndpointNamespace', SearchAttributeType.KEYWORD);
-const ENDPOINT_NAME = defineSearchAttributeKey('EndpointName', SearchAttributeType.KEYWORD);
-const ENDPOINT_HOST = defineSearchAttributeKey('EndpointHost', SearchAttributeType.KEYWORD);
 
 export function createNotifier(client: Client, config: TemporalConfig): Notifier {
   const taskQueue = config.taskQueues.control;
@@ -40,23 +33,25 @@ export function createNotifier(client: Client, config: TemporalConfig): Notifier
           args: [endpoint],
           signal: first,
           staticSummary: `endpoint ${endpoint.namespace}/${endpoint.name}`,
-          typedSearchAttributes: [
-            { key: ENDPOINT_NAMESPACE, value: endpoint.namespace },
-            { key: ENDPOINT_NAME, value: endpoint.name },
-          ],
+          typedSearchAttributes: attributePairs({
+            EndpointNamespace: endpoint.namespace,
+            EndpointName: endpoint.name,
+          }),
         });
         for (const signal of rest) await handle.signal(signal);
       }),
-    hostJoined: (host) =>
-      withDeadline(() =>
-        client.workflow.signalWithStart(WORKFLOWS.host, {
+    hostJoined: (host, { known = false } = {}) =>
+      withDeadline(() => {
+        const options = {
           workflowId: hostWorkflowId(host.hostId),
           taskQueue,
-          args: [host],
-          signal: agentJoined,
+          args: [host] as [HostInput],
           staticSummary: `host ${host.hostId}`,
-          typedSearchAttributes: [{ key: ENDPOINT_HOST, value: host.hostId }],
-        }),
-      ),
+          typedSearchAttributes: attributePairs({ EndpointHost: host.hostId }),
+        };
+        return known
+          ? client.workflow.start(WORKFLOWS.host, { ...options, workflowIdConflictPolicy: 'USE_EXISTING' })
+          : client.workflow.signalWithStart(WORKFLOWS.host, { ...options, signal: agentJoined });
+      }),
   };
 }
