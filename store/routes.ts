@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import { EndpointsError } from '../spec/errors.ts';
 import type { Store } from './database.ts';
 import type { Vault } from './secrets.ts';
 
@@ -22,6 +23,18 @@ export function routeContext(replicaId: string): string {
   return `route:${replicaId}`;
 }
 
+/** What a route's address stands for. @throws EndpointsError VALIDATION_FAILED when it is not an address */
+export function routeOrigin(address: string): URL {
+  try {
+    return new URL(address.includes('://') ? address : `http://${address}`);
+  } catch {
+    throw new EndpointsError(
+      'VALIDATION_FAILED',
+      `'${address}' is not an address of a replica: it is host:port`,
+    );
+  }
+}
+
 export interface NewRoute {
   replicaId: string;
   endpointId: string;
@@ -35,6 +48,8 @@ export interface NewRoute {
  * closed, and one that is over gets no route: a step that runs late must not bring it back.
  */
 export async function addRoute(store: Store, vault: Vault, route: NewRoute): Promise<void> {
+  // Refused here, where one replica fails of it; in the table it would stop every gateway's reading.
+  routeOrigin(route.address);
   const engineKey = vault.encrypt(route.engineKey, routeContext(route.replicaId));
   await store.transaction().execute(async (tx) => {
     await inVersionOrder.execute(tx);

@@ -114,6 +114,7 @@ export class Feed {
     try {
       await client.connect();
       await client.query('LISTEN changes');
+      await this.#register();
       await this.#readAll();
       this.#connected = true;
       onSynced();
@@ -157,12 +158,19 @@ export class Feed {
     this.#wakeUp = () => undefined;
   }
 
+  /**
+   * Be known as a reader before reading: a drain that begins in between must wait for this gateway, which was not there
+   * before or has been silent for long.
+   */
+  async #register(): Promise<void> {
+    const { store, gatewayId } = this.#options;
+    await reportGateway(store, { gatewayId, version: this.#snapshot?.version ?? 0, loads: [] });
+  }
+
   async #readAll(): Promise<void> {
-    const { store, vault, gatewayId } = this.#options;
+    const { store, vault } = this.#options;
     this.#changedIds.clear();
     this.#tokensChanged = false;
-    // Be known before the first route is: a drain that began before this gateway has read it must wait for it.
-    if (this.#snapshot === null) await reportGateway(store, { gatewayId, version: 0, loads: [] });
     const [routes, tokens] = [await loadEndpoints(store, vault), await loadPrincipals(store)];
     const version = Math.max(routes.version, this.#snapshot?.version ?? 0);
     this.#swap(fullSnapshot({ ...routes, version }, tokens));

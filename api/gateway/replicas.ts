@@ -1,4 +1,5 @@
 import { Pool } from 'undici';
+import { routeOrigin } from '../../store/routes.ts';
 import type { RoutedReplica } from '../../store/snapshot.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -83,7 +84,7 @@ export class Replicas {
   #reuse(replica: RoutedReplica): Target | undefined {
     const target = this.#targets.get(replica.replicaId);
     const same =
-      target?.origin.href === originOf(replica.address).href &&
+      target?.origin.href === routeOrigin(replica.address).href &&
       target.authorization === `Bearer ${replica.engineKey}`;
     return same ? target : undefined;
   }
@@ -92,7 +93,7 @@ export class Replicas {
 const NONE: readonly Target[] = [];
 
 function open(replica: RoutedReplica, endpointId: string): Target {
-  const origin = originOf(replica.address);
+  const origin = routeOrigin(replica.address);
   const pool = new Pool(origin, {
     // As many connections as there are requests: a queue before the engine's own would hide its load.
     pipelining: 1,
@@ -123,8 +124,4 @@ function open(replica: RoutedReplica, endpointId: string): Target {
     });
   });
   return target;
-}
-
-function originOf(address: string): URL {
-  return new URL(address.includes('://') ? address : `http://${address}`);
 }

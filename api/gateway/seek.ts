@@ -24,6 +24,8 @@ const MAX_RETRIES = 2;
 export class Seek {
   readonly #context: SeekContext;
   readonly #endpoint: RoutedEndpoint;
+  /** The one the endpoint was found in. */
+  readonly #snapshot: Snapshot | null;
   readonly #until: number;
   readonly #found: (target: Target) => void;
   readonly #refused: (refusal: Refusal) => void;
@@ -44,6 +46,7 @@ export class Seek {
   ) {
     this.#context = context;
     this.#endpoint = endpoint;
+    this.#snapshot = context.snapshot();
     this.#until = Date.now() + options.holdMs;
     this.#found = options.found;
     this.#refused = options.refused;
@@ -141,7 +144,9 @@ export class Seek {
 
   /** The endpoint as it is now; undefined when it is gone, also when another took its name. */
   #current(): RoutedEndpoint | undefined {
-    const endpoint = this.#context.snapshot()?.endpoints.get(endpointKey(this.#endpoint));
+    const snapshot = this.#context.snapshot();
+    if (snapshot === this.#snapshot) return this.#endpoint;
+    const endpoint = snapshot?.endpoints.get(endpointKey(this.#endpoint));
     return endpoint?.id === this.#endpoint.id ? endpoint : undefined;
   }
 }

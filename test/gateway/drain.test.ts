@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
-import { drainState, removeRoute, startDraining } from '../../store/routes.ts';
+import { pino } from 'pino';
+import { createGateway } from '../../api/gateway/server.ts';
+import { drainState, forgetGateway, removeRoute, startDraining } from '../../store/routes.ts';
+import { Vault } from '../../store/secrets.ts';
 import { eventually } from '../support/eventually.ts';
 import { ask, open } from './client.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
-import { createWorld, type RunningGateway, seesRoutes, type World } from './world.ts';
+import { createWorld, GATEWAY_CONFIG, type RunningGateway, seesRoutes, type World } from './world.ts';
 
 describe('gateway: drain', () => {
   let world: World;
@@ -99,6 +102,29 @@ describe('gateway: drain', () => {
     assert.equal(first.requests.length + second.requests.length, 0);
     req.destroy();
     await eventually('gone', () => gateway.stats().held === 0);
+  });
+
+  it('waits for a gateway that has begun to read the routes but does not act on them yet', async () => {
+    const { replicaId } = await served();
+    // It cannot open the engine keys, so it gets no further than its registration.
+    const stuck = createGateway({
+      store: world.db.store,
+      databaseUrl: world.db.url,
+      vault: new Vault(Buffer.alloc(32)),
+      wake: async () => undefined,
+      log: pino({ level: 'silent' }),
+      config: GATEWAY_CONFIG,
+    });
+    const { gatewayId } = stuck.stats();
+    await eventually('registered', () =>
+      world.db.store.selectFrom('gateways').select('id').where('id', '=', gatewayId).executeTakeFirst(),
+    );
+    const version = await startDraining(world.db.store, replicaId);
+    for (const gateway of gateways) await seesRoutes(world, gateway);
+    assert.equal((await drain(replicaId, version)).caughtUp, false);
+    await stuck.close();
+    await forgetGateway(world.db.store, gatewayId);
+    await eventually('caught up', async () => (await drain(replicaId, version)).caughtUp);
   });
 
   it('reports what it has in hand, and signs off when it stops', async () => {

@@ -65,6 +65,11 @@ describe('store: routes and gateways', () => {
     assert.equal((await routed())?.[0]?.state, 'draining');
   });
 
+  it('refuses what is not an address', async () => {
+    for (const address of ['', 'a b:1', '127.0.0.1:99999'])
+      await assert.rejects(route(address), /is not an address of a replica/, address);
+  });
+
   it('gives a replica that is over no route', async () => {
     await removeRoute(store(), replicaId);
     await store()
