@@ -7,7 +7,7 @@ import type { ReplicaStage } from '../../spec/states.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { HostActivities, OwnContainer } from '../interfaces.ts';
 import { dockerError, inspectContainer, isAbsent, removeContainer, statusOf } from './docker.ts';
-import { ensureNetwork } from './network.ts';
+import { Network } from './network.ts';
 import { ensureImage, type PullProgress, pullMessage } from './pull.ts';
 import type { ReplicaRecords } from './records.ts';
 import { bringUp } from './start.ts';
@@ -34,9 +34,10 @@ type ContainerActivities = Pick<
 
 /** The part of a host's activities that speaks to Docker. */
 export function createContainerActivities(deps: ContainerDeps): ContainerActivities {
+  const network = new Network(deps.docker, deps.installation);
   return {
     pullImage: (input) => guarded(() => pullImage(deps, input)),
-    startContainer: (plan) => guarded(() => startContainer(deps, plan)),
+    startContainer: (plan) => guarded(() => startContainer(deps, network, plan)),
     stopContainer: (input) => guarded(() => stopContainer(deps, input)),
     listContainers: () => guarded(() => listContainers(deps)),
     removeContainers: (input) => guarded(() => removeContainers(deps, input.names)),
@@ -78,10 +79,11 @@ async function pullImage(
 
 async function startContainer(
   deps: ContainerDeps,
+  network: Network,
   plan: ReplicaPlan,
 ): Promise<{ containerId: string; address: string }> {
   const secrets = await deps.unseal(plan.sealed);
-  const networkId = await ensureNetwork(deps.docker, deps.installation);
+  const networkId = await network.id();
   deps.report(plan.replicaId, 'initializing', 'starting engine');
   const started = await bringUp(deps.docker, plan, secrets, {
     installation: deps.installation,

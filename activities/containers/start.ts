@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { ReplicaPlan, SealedSecrets } from '../../spec/lifecycle.ts';
@@ -15,8 +16,9 @@ import { exitFailure, finalFailure } from './end.ts';
 import { ensureImage } from './pull.ts';
 import { redact } from './redact.ts';
 
-/** Each round is lost only to another call that changes the same container at the same moment. */
-const MAX_ROUNDS = 10;
+/** A round is lost only to another call that changes the same container; a removal takes Docker a while. */
+const LOST_ROUNDS_MS = 60_000;
+const PAUSE_MS = 100;
 
 /**
  * Brings the container of a replica to run, whatever state an earlier or concurrent attempt left: one that runs is
@@ -31,7 +33,8 @@ export async function bringUp(
   placement: Placement,
 ): Promise<{ containerId: string; address: string }> {
   const name = plan.containerName;
-  for (let round = 0; round < MAX_ROUNDS; round++) {
+  const giveUp = Date.now() + LOST_ROUNDS_MS;
+  for (; Date.now() < giveUp; await sleep(PAUSE_MS)) {
     const found = await inspectContainer(docker, name);
     if (found && !isUsable(found, plan)) {
       // By id: the name may belong to the container of a concurrent attempt by now.
@@ -48,7 +51,7 @@ export async function bringUp(
   }
   throw new EndpointsError(
     'INTERNAL',
-    `container ${name} was changed by others on each of ${MAX_ROUNDS} attempts to start it`,
+    `container ${name} was changed by others during every attempt to start it, for ${LOST_ROUNDS_MS / 1000} s`,
   );
 }
 
