@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -46,13 +46,17 @@ export class Vault {
  */
 export function openVault(file: string, env: NodeJS.ProcessEnv = process.env): Vault {
   if (env.ENDPOINTS_SECRET_KEY) return new Vault(Buffer.from(env.ENDPOINTS_SECRET_KEY, 'base64'));
-  try {
-    const fd = openSync(file, 'wx', 0o600);
-    writeSync(fd, randomBytes(KEY_BYTES).toString('base64'));
-    fsyncSync(fd);
-    closeSync(fd);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  if (!existsSync(file)) {
+    // Written aside and linked into place, so that two processes agree on one key and neither reads half of it.
+    const aside = `${file}.${randomBytes(4).toString('hex')}`;
+    writeFileSync(aside, randomBytes(KEY_BYTES).toString('base64'), { mode: 0o600, flush: true });
+    try {
+      linkSync(aside, file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    } finally {
+      rmSync(aside);
+    }
   }
   return new Vault(Buffer.from(readFileSync(file, 'utf8'), 'base64'));
 }

@@ -20,9 +20,9 @@ import { ControlApi, type Joined, JoinRefused } from './agent/control-api.ts';
 import { loadIdentity } from './agent/identity.ts';
 import { takeInventory } from './agent/inventory.ts';
 import { ProgressReporter } from './agent/progress.ts';
-import { sdkLog } from './agent/sdk-log.ts';
 import { createWatchActivity } from './agent/watch.ts';
 import { persist } from './persist.ts';
+import { sdkLog } from './sdk-log.ts';
 
 /**
  * The host agent: brings one Docker engine into an installation and runs what the installation asks of it. It reaches

@@ -11,13 +11,14 @@ import { openVault } from '../store/secrets.ts';
 import { workflowBundle } from './bundle.ts';
 import { prepareNamespace } from './namespace.ts';
 import { persist } from './persist.ts';
+import { sdkLog } from './sdk-log.ts';
 import { startStandingWorkflows } from './standing.ts';
 
 /** The control worker: runs all workflows, and the activities that need the store or the Hub but no particular host. */
 const log = createLog('worker');
 const temporalConfig = loadTemporalConfig();
 const config = loadPlatformConfig();
-Runtime.install({ logger: sdkLogger(), shutdownSignals: [] });
+Runtime.install({ logger: sdkLog(log), shutdownSignals: [] });
 
 const store = openStore(requireEnv('DATABASE_URL'));
 await persist(log, 'PostgreSQL', () => migrate(store));
@@ -84,18 +85,4 @@ function requireEnv(name: string): string {
     `${name} is not set: start this process with 'endpoints up', or give it the address of PostgreSQL`,
   );
   process.exit(1);
-}
-
-function sdkLogger() {
-  const write = (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') => (message: string, meta?: object) =>
-    log[level]({ ...meta, sdk: true }, message);
-  return {
-    log: (level: string, message: string, meta?: object) =>
-      write(level.toLowerCase() as 'info')(message, meta),
-    trace: write('trace'),
-    debug: write('debug'),
-    info: write('debug'),
-    warn: write('warn'),
-    error: write('error'),
-  };
 }

@@ -55,9 +55,10 @@ async function planReplica(
   const { spec, secrets, weights, endpointId, revision } = await revisionOf(store, input.replicaId);
   const host = await store
     .selectFrom('hosts')
-    .select('public_key')
+    .select(['public_key', 'inventory'])
     .where('id', '=', input.hostId)
     .executeTakeFirstOrThrow();
+  const instance = instanceOf(deps, spec);
   const place = await store
     .selectFrom('allocations')
     .select('gpus')
@@ -77,7 +78,8 @@ async function planReplica(
     weights: weights && weights.files.length > 0 ? weights : null,
     container: engine.container({
       settings,
-      instance: instanceOf(deps, spec),
+      // CPUs may be promised more than once, but no engine should run more threads than there are cores.
+      instance: { ...instance, cpus: Math.min(instance.cpus, host.inventory.cpus) },
       env: model.env,
       command: model.command,
       args: model.args,

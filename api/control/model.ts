@@ -9,9 +9,10 @@ import type { ModelSource } from './context.ts';
 const HUB_DEADLINE_MS = 5000;
 
 /**
- * Asks the Hub for the commit and the files that this model needs, so that a wrong name is told to whoever wrote it.
+ * Asks the engine whether it can take the arguments, and the Hub for the commit and the files that this model needs, so
+ * that what is wrong is told to whoever wrote it.
  * Null when the Hub does not answer in time: the write is accepted, and the workflow asks again.
- * @throws EndpointsError HUB_NOT_FOUND, HUB_GATED, HUB_AUTH, HUB_REVISION, NO_USABLE_FILE
+ * @throws EndpointsError VALIDATION_FAILED, HUB_NOT_FOUND, HUB_GATED, HUB_AUTH, HUB_REVISION, NO_USABLE_FILE
  */
 export async function resolveWeights(
   hub: ModelSource,
@@ -20,6 +21,9 @@ export async function resolveWeights(
   deadlineMs = HUB_DEADLINE_MS,
 ): Promise<WeightsPlan | null> {
   const { repository, revision } = model;
+  const { engine, settings } = engineFor(model.image);
+  const refusal = engine.checkArgs(model.args);
+  if (refusal) throw new EndpointsError('VALIDATION_FAILED', `model.args: ${refusal}`);
   let found: Awaited<ReturnType<ModelSource['resolveModel']>>;
   try {
     found = await Promise.race([hub.resolveModel({ repository, revision }), passed(deadlineMs)]);
@@ -31,7 +35,6 @@ export async function resolveWeights(
     log.warn({ repository, reason: errorMessage(error) }, 'the Hub did not answer; the workflow will ask');
     return null;
   }
-  const { engine, settings } = engineFor(model.image);
   const selected = engine.selectFiles(found.files, settings);
   if (!selected.ok) throw new EndpointsError(selected.code, `model.repository: ${selected.message}`);
   return { repository, commit: found.commit, files: selected.files };

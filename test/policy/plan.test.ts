@@ -150,7 +150,7 @@ describe('policy: failures', () => {
   });
 
   it('doubles the delay of failed starts up to its cap and then gives up', () => {
-    const failure = { code: 'HOST_LOST', message: '' } as const;
+    const failure = { code: 'UNKNOWN', message: '' } as const;
     const limits = { ...LIMITS, maxStartFailures: 8 };
     let streak: FailureStreak | null = null;
     const delays = [];
@@ -170,6 +170,16 @@ describe('policy: failures', () => {
     assert.equal(second.nextStartAt, NOW + 4000);
     const third = countFailure(second, failed(NOW - 1000), failure, LIMITS, NOW);
     assert.equal(third.exhausted, true);
+  });
+
+  it('does not hold a lost host against the revision', () => {
+    const failure = { code: 'HOST_LOST', message: '' } as const;
+    let streak = countFailure(null, failed(null), failure, LIMITS, NOW);
+    for (let i = 0; i < 10; i += 1) streak = countFailure(streak, failed(null), failure, LIMITS, NOW);
+    assert.deepEqual(
+      [streak.count, streak.exhausted, streak.nextStartAt - NOW],
+      [0, false, LIMITS.retryBaseMs],
+    );
   });
 
   it('forgets failures of a replica that had served for a minute', () => {
