@@ -27,6 +27,7 @@ export async function evictUnused(
 ): Promise<number> {
   const idleSince = now - minIdleMs;
   let freed = await removeLeftovers(dir, idleSince, wantedBytes);
+  await removeDeadLocks(dir, idleSince);
   for (const snapshot of await snapshots(dir)) {
     if (freed >= wantedBytes) break;
     if (snapshot.usedAt > idleSince || keepCommits.has(snapshot.commit)) continue;
@@ -47,6 +48,16 @@ async function removeLeftovers(dir: string, idleSince: number, wantedBytes: numb
     freed += blob.diskBytes;
   }
   return freed;
+}
+
+/** Locks, and places in the queue for one, of processes that were killed. */
+async function removeDeadLocks(dir: string, idleSince: number): Promise<void> {
+  for (const name of await list(blobsDir(dir))) {
+    if (!/\.lock(\.|$)/.test(name)) continue;
+    const path = join(blobsDir(dir), name);
+    const info = await stat(path).catch(() => null);
+    if (info && info.mtimeMs <= idleSince && !(await isLocked(path))) await rm(path, { force: true });
+  }
 }
 
 /** Of the blobs that a removed snapshot had names for, those without any other name. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { WeightFile } from '../../spec/lifecycle.ts';
 import { type Backoff, retryDelayMs, sleep } from '../retry.ts';
@@ -57,6 +58,8 @@ export async function downloadFiles(
   }
   const failed = new AbortController();
   const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal;
+  // Each open request listens to it, and there are `parallel` of them.
+  setMaxListeners(0, signal);
   try {
     signal.throwIfAborted();
     const crew = new Crew(downloads, request, signal);
@@ -101,19 +104,14 @@ class Crew {
     this.downloads = downloads;
     this.request = request;
     this.signal = signal;
+    signal.addEventListener('abort', () => this.wake());
   }
 
   /** Does what there is to do, until every file is there. */
   async work(): Promise<void> {
-    const wake = () => this.wake();
-    this.signal.addEventListener('abort', wake);
-    try {
-      while ([...this.downloads.keys()].some((download) => download.state !== 'closed')) {
-        this.signal.throwIfAborted();
-        if (!(await this.step())) await new Promise<void>((resolve) => this.idle.push(resolve));
-      }
-    } finally {
-      this.signal.removeEventListener('abort', wake);
+    while ([...this.downloads.keys()].some((download) => download.state !== 'closed')) {
+      this.signal.throwIfAborted();
+      if (!(await this.step())) await new Promise<void>((resolve) => this.idle.push(resolve));
     }
   }
 

@@ -178,10 +178,15 @@ export class FileDownload {
     if (status === 206) {
       const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(header('content-range') ?? '');
       if (range && Number(range[1]) === start && (range[2] === '*' || Number(range[2]) === sizeBytes)) return;
-      response.body.destroy();
-      throw new TransientError(`${url.origin} sent other bytes of '${path}' than those asked for`);
     }
-    if (status === 200) return;
+    if (status === 200) {
+      const length = header('content-length');
+      if (length === null || Number(length) === sizeBytes) return;
+    }
+    if (status === 200 || status === 206) {
+      response.body.destroy();
+      throw new TransientError(`${url.origin} sent something else for '${path}' than the bytes asked for`);
+    }
     await response.body.dump();
     const pauseMs = askedPauseMs(header, Date.now());
     if (isTransient(status))

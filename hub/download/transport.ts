@@ -66,6 +66,8 @@ export class Transport {
     let at = url;
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
       const response = await this.send(at, { range: `bytes=${start}-${end - 1}` }, signal);
+      // Whoever reads the body sees its error; one that breaks while nobody does must not end the process.
+      response.body.on('error', () => undefined);
       const header = headerReader(response.headers);
       const location = header('location');
       if (response.statusCode < 300 || response.statusCode >= 400 || location === null)

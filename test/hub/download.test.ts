@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createHub, type DownloadRequest } from '../../hub/client.ts';
-import { startMirror } from '../../hub/mirror/server.ts';
 import { EndpointsError, type ErrorCode } from '../../spec/errors.ts';
 import type { WeightFile } from '../../spec/lifecycle.ts';
 import { eventually } from '../support/eventually.ts';
@@ -183,6 +182,13 @@ describe('downloading from the Hub', () => {
     assert.equal(hub.servedBytes(), weights.length + 2 + 5);
   });
 
+  it('a server that forgets ranges on the way serves all the same', async () => {
+    hub.fault = onFiles((_request, count) => (count > 4 ? { kind: 'ignoreRange' } : undefined));
+    const { downloadedBytes } = await download({ names: ['a.gguf'], parallel: 2 });
+    await assertWhole();
+    assert.equal(downloadedBytes, weights.length);
+  });
+
   it('without ranges, what an earlier attempt has is kept', async () => {
     hub.fault = onFiles((request) =>
       request.headers.range === 'bytes=0-65535' ? undefined : { kind: 'status', status: 500 },
@@ -239,7 +245,7 @@ describe('downloading from the Hub', () => {
 
   it('a file that is not there is HUB_NOT_FOUND naming it', async () => {
     await rm(join(hub.dir, MODEL, 'sub'), { recursive: true });
-    const again = await startMirror({ dir: hub.dir, host: '127.0.0.1', port: 0 });
+    const again = await hub.another();
     const { commit } = await resolved(again.url, MODEL);
     const file = { path: 'sub/b c#?.txt', sizeBytes: 5, sha256: null, gitSha1: null };
     const message = await failure(
@@ -252,8 +258,16 @@ describe('downloading from the Hub', () => {
         partBytes: PART,
       }),
     );
-    await again.close();
     assert.match(message, /no file 'sub\/b c#\?\.txt'/);
+  });
+
+  it('an answer of another length is not taken for the file', async () => {
+    await writeFile(join(hub.dir, MODEL, '.mirror.json'), JSON.stringify({ commit: plan.commit }));
+    await writeFile(join(hub.dir, MODEL, 'a.gguf'), '<html>Please log in</html>');
+    const again = await hub.another();
+    hub.fault = ({ url }) => ({ kind: 'redirect', location: again.url + url });
+    const only = { names: ['a.gguf'], maxFailures: 2 };
+    assert.match(await failure('DOWNLOAD_FAILED', download(only)), /something else/);
   });
 
   it('a Hub that is not there is HUB_UNREACHABLE', async () => {
@@ -277,14 +291,9 @@ describe('downloading from the Hub', () => {
 
   it('follows the redirect to a content network without the token, and asks the Hub once', async () => {
     const authorizations: (string | undefined)[] = [];
-    const network = await startMirror({
-      dir: hub.dir,
-      host: '127.0.0.1',
-      port: 0,
-      fault: ({ headers }) => {
-        authorizations.push(headers.authorization);
-        return undefined;
-      },
+    const network = await hub.another(({ headers }) => {
+      authorizations.push(headers.authorization);
+      return undefined;
     });
     const asked: (string | undefined)[] = [];
     hub.fault = onFiles(({ headers, url }) => {
@@ -292,7 +301,6 @@ describe('downloading from the Hub', () => {
       return { kind: 'redirect', location: network.url + url };
     });
     await download({ names: ['a.gguf'], parallel: 1, token: 'hf_secret' });
-    await network.close();
     await assertWhole();
     assert.deepEqual(asked, ['Bearer hf_secret']);
     assert.equal(authorizations.length, Math.ceil(weights.length / PART));
@@ -301,14 +309,9 @@ describe('downloading from the Hub', () => {
 
   it('an address of the content network that has expired is asked for anew', async () => {
     let expired = 0;
-    const network = await startMirror({
-      dir: hub.dir,
-      host: '127.0.0.1',
-      port: 0,
-      fault: ({ url }) => {
-        if (!url.includes('signature=1') || ++expired < 4) return undefined;
-        return { kind: 'status', status: 403 };
-      },
+    const network = await hub.another(({ url }) => {
+      if (!url.includes('signature=1') || ++expired < 4) return undefined;
+      return { kind: 'status', status: 403 };
     });
     let signature = 0;
     hub.fault = onFiles(({ url }) => ({
@@ -316,7 +319,6 @@ describe('downloading from the Hub', () => {
       location: `${network.url}${url}?signature=${++signature}`,
     }));
     await download({ names: ['a.gguf'], parallel: 1 });
-    await network.close();
     await assertWhole();
     assert.equal(signature, 2);
   });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createHub } from '../../hub/client.ts';
 import type { Fault } from '../../hub/mirror/faults.ts';
-import { type MirrorOptions, type MirrorRequest, startMirror } from '../../hub/mirror/server.ts';
+import { type Mirror, type MirrorOptions, type MirrorRequest, startMirror } from '../../hub/mirror/server.ts';
 import type { WeightFile } from '../../spec/lifecycle.ts';
 
 /** A mirror with repositories written for one test, and what it served. */
@@ -17,6 +17,8 @@ export interface TestHub {
   fault: ((request: MirrorRequest) => Fault | undefined) | null;
   /** Bytes of file content handed out so far. */
   servedBytes(): number;
+  /** One more mirror of the same folder, closed with this one. */
+  another(fault?: MirrorOptions['fault']): Promise<Mirror>;
   close(): Promise<void>;
 }
 
@@ -34,14 +36,20 @@ export async function testHub(
       await writeFile(join(dir, id, path), content);
     }
   }
+  const others: Mirror[] = [];
   const hub: TestHub = {
     dir,
     url: '',
     served: [],
     fault: null,
     servedBytes: () => hub.served.reduce((sum, { bodyBytes }) => sum + bodyBytes, 0),
+    another: async (fault) => {
+      const more = await startMirror({ dir, host: '127.0.0.1', port: 0, ...(fault ? { fault } : {}) });
+      others.push(more);
+      return more;
+    },
     close: async () => {
-      await mirror.close();
+      for (const started of [mirror, ...others]) await started.close();
       await rm(dir, { recursive: true, force: true });
     },
   };

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { readFile, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { startMirror } from '../../hub/mirror/server.ts';
 import { noise, sha256, type TestHub, testHub } from './fixture.ts';
 
 const MODEL = 'acme/tiny';
@@ -115,9 +114,8 @@ describe('the mirror', () => {
     // A marked checksum shows whether it was taken from the cache.
     const cached = (await readFile(cacheFile, 'utf8')).replace(sha256(weights), 'f'.repeat(64));
     await writeFile(cacheFile, cached);
-    const again = await startMirror({ dir: hub.dir, host: '127.0.0.1', port: 0 });
+    const again = await hub.another();
     const response = await fetch(`${again.url}/${MODEL}/resolve/main/a.gguf`, { method: 'HEAD' });
-    await again.close();
     assert.equal(response.headers.get('etag'), `"${'f'.repeat(64)}"`);
     assert.equal(response.headers.get('x-repo-commit'), before);
   });
@@ -125,10 +123,9 @@ describe('the mirror', () => {
   it('a changed file is another commit', async () => {
     const before = await commit();
     await writeFile(join(hub.dir, MODEL, 'sub/b.txt'), 'hello again');
-    const again = await startMirror({ dir: hub.dir, host: '127.0.0.1', port: 0 });
+    const again = await hub.another();
     const response = await fetch(`${again.url}/api/models/${MODEL}/revision/main`);
     const old = await fetch(`${again.url}/api/models/${MODEL}/revision/${before}`);
-    await again.close();
     assert.notEqual(((await response.json()) as { sha: string }).sha, before);
     assert.equal(old.headers.get('x-error-code'), 'RevisionNotFound');
   });

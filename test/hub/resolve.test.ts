@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { createHub } from '../../hub/client.ts';
-import { startMirror } from '../../hub/mirror/server.ts';
 import { EndpointsError, type ErrorCode } from '../../spec/errors.ts';
 import { freePort } from '../support/ports.ts';
 import { noise, onFiles, sha256, type TestHub, testHub } from './fixture.ts';
@@ -148,19 +147,13 @@ describe('resolving a model on the Hub', () => {
 
   it('the token does not follow a redirect to another host', async () => {
     const seen: (string | undefined)[] = [];
-    const elsewhere = await startMirror({
-      dir: hub.dir,
-      host: '127.0.0.1',
-      port: 0,
-      fault: ({ headers }) => {
-        seen.push(headers.authorization);
-        return undefined;
-      },
+    const elsewhere = await hub.another(({ headers }) => {
+      seen.push(headers.authorization);
+      return undefined;
     });
     hub.fault = ({ url, route }) =>
       route?.kind === 'info' ? { kind: 'redirect', location: elsewhere.url + url } : undefined;
     await resolve(MODEL, { token: 'all-access' });
-    await elsewhere.close();
     assert.deepEqual(seen, [undefined]);
   });
 

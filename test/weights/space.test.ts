@@ -206,6 +206,8 @@ describe('room for weights', () => {
     const leftover = join(dir, 'blobs', `sha256-${'0'.repeat(64)}.partial`);
     await writeFile(leftover, Buffer.alloc(MB));
     await writeFile(`${leftover}.parts`, 'x');
+    await writeFile(leftover.replace('.partial', '.lock'), '{"pid":1,"startedAt":"none"}');
+    await writeFile(leftover.replace('.partial', '.lock.1-1'), '{"pid":1,"startedAt":"none"}');
     const freed = await evictUnused(dir, new Set(), MB / 2, { now: Date.now() + 3_600_000 });
     assert.ok(freed >= MB && freed < 1.1 * MB, `${freed}`);
     assert.ok(await isPresent('acme/a'));
