@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { beating } from '../activities/beating.ts';
 import { openDocker } from '../activities/containers/docker.ts';
 import { createContainerActivities } from '../activities/containers/index.ts';
 import { ReplicaRecords } from '../activities/containers/records.ts';
@@ -65,6 +66,7 @@ const common = {
   unseal: (sealed: string) => unseal(identity.privateKey, sealed),
   report: progress.report.bind(progress),
 };
+const containers = createContainerActivities(common);
 const activities: HostActivities = {
   ...createWeightsActivities({
     ...common,
@@ -74,7 +76,11 @@ const activities: HostActivities = {
     partBytes: platform.hub.partBytes,
     commitsInUse,
   }),
-  ...createContainerActivities(common),
+  ...containers,
+  startContainer: beating(containers.startContainer),
+  stopContainer: beating(containers.stopContainer),
+  listContainers: beating(containers.listContainers),
+  removeContainers: beating(containers.removeContainers),
   ...createHealthActivities(common),
   ...createWatchActivity({ ...common, log, signal: signalLost, stopping: stopping.signal }),
 };

@@ -41,11 +41,12 @@ export const control = proxyActivities<Pick<ControlActivities, 'awaitPlace' | 'd
 
 export const hub = proxyActivities<Pick<ControlActivities, 'pinRevision'>>({
   startToCloseTimeout: '1 minute',
+  heartbeatTimeout: '10 seconds',
   retry: { initialInterval: '2 seconds', maximumInterval: '1 minute' },
 });
 
 export const janitorSteps = proxyActivities<Pick<ControlActivities, 'findOrphans'>>({
-  startToCloseTimeout: '30 seconds',
+  startToCloseTimeout: '10 seconds',
   retry: { maximumAttempts: 3 },
 });
 
@@ -66,6 +67,7 @@ export function onHost(hostId: string) {
     containers: proxyActivities<Pick<HostActivities, 'startContainer'>>({
       ...common,
       startToCloseTimeout: '2 minutes',
+      heartbeatTimeout: '10 seconds',
       retry: { ...retry, maximumAttempts: 5 },
     }),
     ready: proxyActivities<Pick<HostActivities, 'waitReady'>>({
@@ -77,6 +79,7 @@ export function onHost(hostId: string) {
     stop: proxyActivities<Pick<HostActivities, 'stopContainer' | 'removeContainers' | 'listContainers'>>({
       ...common,
       startToCloseTimeout: '5 minutes',
+      heartbeatTimeout: '10 seconds',
       retry: { ...retry, maximumAttempts: 20 },
     }),
   };

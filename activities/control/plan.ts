@@ -4,6 +4,7 @@ import { EndpointsError } from '../../spec/errors.ts';
 import type { ReplicaPlan } from '../../spec/lifecycle.ts';
 import { containerName } from '../../spec/names.ts';
 import { loadRevision, pinWeights } from '../../store/lifecycle.ts';
+import { beating } from '../beating.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { ControlActivities } from '../interfaces.ts';
 import { seal } from '../seal.ts';
@@ -14,7 +15,7 @@ import { revisionOf } from './revision.ts';
 /** What exactly a replica runs: the files of one commit, one container, the secrets sealed for one host. */
 export function planActivities(deps: ControlDeps): Pick<ControlActivities, 'pinRevision' | 'planReplica'> {
   return {
-    pinRevision: (input) => pinRevision(deps, input).catch(fail),
+    pinRevision: beating((input) => pinRevision(deps, input).catch(fail)),
     planReplica: (input) => planReplica(deps, input).catch(fail),
   };
 }
