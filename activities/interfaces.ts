@@ -71,10 +71,10 @@ export interface HostActivities {
   }): Promise<{ downloadedBytes: number }>;
   /** Pulls the image unless the engine has it. Heartbeats. */
   pullImage(input: { replicaId: string; image: string; sealed: string }): Promise<{ pulled: boolean }>;
-  /** Creates and starts the container, or finds it running. */
-  startContainer(input: ReplicaPlan): Promise<{ containerId: string; address: string }>;
-  /** Returns when the replica has answered its health route and a real inference. Heartbeats. */
-  waitReady(input: ReplicaPlan): Promise<{ address: string }>;
+  /** Creates and starts the container, or finds it running. `calledAt`: when Docker was first asked (ms, epoch). */
+  startContainer(input: ReplicaPlan): Promise<{ containerId: string; address: string; calledAt: number }>;
+  /** Returns when the replica has answered its health route and a real inference, at `readyAt` (ms, epoch). Heartbeats. */
+  waitReady(input: ReplicaPlan): Promise<{ address: string; readyAt: number }>;
   /** Stop signal, grace, removal; absent is success. */
   stopContainer(input: {
     replicaId: string;

@@ -53,6 +53,8 @@ const worker = await persist(log, 'Temporal', () =>
     maxConcurrentLocalActivityExecutions: tuning.maxConcurrentLocalActivities,
     maxConcurrentWorkflowTaskExecutions: tuning.maxConcurrentWorkflowTasks,
     maxCachedWorkflows: tuning.maxCachedWorkflows,
+    // How long a task waits for the worker that has the workflow in its cache: that worker may be dead.
+    stickyQueueScheduleToStartTimeout: '3 seconds',
     maxHeartbeatThrottleInterval: '2 seconds',
     shutdownGraceTime: tuning.shutdownGraceSeconds * 1000,
     workflowTaskPollerBehavior: { type: 'autoscaling', minimum: 2, maximum: 20, initial: 4 },

@@ -81,10 +81,11 @@ async function startContainer(
   deps: ContainerDeps,
   network: Network,
   plan: ReplicaPlan,
-): Promise<{ containerId: string; address: string }> {
+): Promise<{ containerId: string; address: string; calledAt: number }> {
   const secrets = await deps.unseal(plan.sealed);
   const networkId = await network.id();
   deps.report(plan.replicaId, 'initializing', 'starting engine');
+  const calledAt = Date.now();
   const started = await bringUp(deps.docker, plan, secrets, {
     installation: deps.installation,
     networkId,
@@ -95,7 +96,7 @@ async function startContainer(
   const earlier = await deps.records.read(plan.replicaId);
   const readyAt = earlier?.containerId === started.containerId ? earlier.readyAt : null;
   await deps.records.write({ plan: known, ...started, readyAt });
-  return started;
+  return { ...started, calledAt };
 }
 
 async function stopContainer(

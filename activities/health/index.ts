@@ -28,7 +28,7 @@ export function createHealthActivities(deps: HealthDeps): Pick<HostActivities, '
   };
 }
 
-async function waitReady(deps: HealthDeps, plan: ReplicaPlan): Promise<{ address: string }> {
+async function waitReady(deps: HealthDeps, plan: ReplicaPlan): Promise<{ address: string; readyAt: number }> {
   const context = Context.current();
   let waitingFor = 'health';
   const beat = setInterval(() => context.heartbeat({ waitingFor }), HEARTBEAT_MS);
@@ -42,8 +42,9 @@ async function waitReady(deps: HealthDeps, plan: ReplicaPlan): Promise<{ address
         deps.report(plan.replicaId, 'initializing', 'waiting for first inference');
       },
     });
+    const readyAt = Date.now();
     await deps.records.markReady(plan.replicaId, containerId);
-    return { address };
+    return { address, readyAt };
   } finally {
     clearInterval(beat);
   }

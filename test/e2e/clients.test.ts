@@ -3,8 +3,8 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import OpenAI from 'openai';
+import { FILE, IMAGE, Installation, MODEL, whyNot } from '../support/installation.ts';
 import { pythonVenv } from '../support/python.ts';
-import { FILE, IMAGE, Installation, MODEL, whyNot } from './installation.ts';
 
 const run = promisify(execFile);
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from '../support/eventually.ts';
-import { docker, Installation, whyNot } from './installation.ts';
+import { docker, Installation, whyNot } from '../support/installation.ts';
 
 /** What can be killed: the installation's processes by their names, and the engine's container. */
 const PROCESSES = ['worker', 'agent', 'api', 'gateway', 'temporal', 'postgres'] as const;

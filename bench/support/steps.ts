@@ -1,0 +1,40 @@
+import type { Client } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import { tsToMs } from '@temporalio/common/lib/time.js';
+
+/** When a replica passed each step of its start, by its own history; milliseconds since the epoch. */
+export interface ReplicaTimes {
+  workflowStarted: number;
+  fetchScheduled: number;
+  fetchDone: number;
+  /** When the agent first asked Docker. */
+  containerCalled: number;
+  containerStarted: number;
+  /** When the engine had answered its first inference. */
+  ready: number;
+}
+
+export async function replicaTimes(client: Client, workflowId: string): Promise<ReplicaTimes> {
+  const { events = [] } = await client.workflow.getHandle(workflowId).fetchHistory();
+  const list = events ?? [];
+  const at = (event: (typeof list)[number] | undefined) => tsToMs(event?.eventTime);
+  const scheduled = (type: string) =>
+    list.find((e) => e.activityTaskScheduledEventAttributes?.activityType?.name === type);
+  const completed = (type: string) => {
+    const id = scheduled(type)?.eventId;
+    return list.find((e) => id != null && e.activityTaskCompletedEventAttributes?.scheduledEventId?.eq(id));
+  };
+  const result = <T>(type: string): T => {
+    const [payload] = completed(type)?.activityTaskCompletedEventAttributes?.result?.payloads ?? [];
+    if (!payload) throw new Error(`${workflowId} has no finished ${type}`);
+    return defaultPayloadConverter.fromPayload<T>(payload);
+  };
+  return {
+    workflowStarted: at(list[0]),
+    fetchScheduled: at(scheduled('pullImage')),
+    fetchDone: Math.max(at(completed('pullImage')), at(completed('downloadWeights'))),
+    containerCalled: result<{ calledAt: number }>('startContainer').calledAt,
+    containerStarted: at(completed('startContainer')),
+    ready: result<{ readyAt: number }>('waitReady').readyAt,
+  };
+}
