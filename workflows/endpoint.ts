@@ -1,32 +1,20 @@
-import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import {
   allHandlersFinished,
   condition,
   continueAsNew,
-  getExternalWorkflowHandle,
-  ParentClosePolicy,
   setCurrentDetails,
   setHandler,
-  startChild,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Desired, Projection, ReplicaView, StopReason } from '../spec/lifecycle.ts';
-import { replicaId, replicaWorkflowId } from '../spec/names.ts';
 import { isFinal } from '../spec/states.ts';
-import { attributePairs, setAttributes } from './attributes.ts';
-import {
-  type EndpointInput,
-  endpointView,
-  replicaChanged,
-  scaleTo,
-  specChanged,
-  stopReplica,
-  wake,
-} from './messages.ts';
+import { setAttributes } from './attributes.ts';
+import { type EndpointInput, endpointView, replicaChanged, scaleTo, specChanged, wake } from './messages.ts';
 import { store } from './options.ts';
 import { countFailure, type FailureStreak } from './policy/failures.ts';
 import { plan } from './policy/plan.ts';
-import { replica } from './replica.ts';
+import { newReplica } from './policy/view.ts';
+import { startReplica, stopReplica } from './replicas.ts';
 
 /** What an endpoint remembers from one run to the next; plain JSON. */
 export interface EndpointMemory {
@@ -162,8 +150,8 @@ class Endpoint {
     const memory = this.#require();
     for (const found of this.#foundlings.splice(0)) {
       // Its workflow starts from the first step and finds container and route as they are; one that still lives reports.
-      const anew = await this.#startReplica(desired, found.number, found.revision);
-      if (anew) Object.assign(found, newReplica(found.number, found.revision));
+      const anew = await startReplica(this.#input, desired, found.number, found.revision);
+      if (anew) Object.assign(found, newReplica(found.number, found.revision, Date.now()));
     }
     this.#absorb(desired);
     this.#retarget(desired);
@@ -172,12 +160,12 @@ class Endpoint {
       { replicas: memory.replicas, target: memory.target, streak: memory.streak },
       Date.now(),
     );
-    for (const { number, reason } of next.stop) await this.#stopReplica(number, reason);
+    for (const { number, reason } of next.stop) await this.#stop(number, reason);
     for (let i = 0; i < next.start; i += 1) {
       const number = memory.nextNumber;
       memory.nextNumber += 1;
-      memory.replicas.push(newReplica(number, desired.revision));
-      await this.#startReplica(desired, number, desired.revision);
+      memory.replicas.push(newReplica(number, desired.revision, Date.now()));
+      await startReplica(this.#input, desired, number, desired.revision);
     }
     // What a start or a stop just changed shows in the next round's words.
     if (next.start > 0 || next.stop.length > 0) {
@@ -225,56 +213,14 @@ class Endpoint {
     }
   }
 
-  /** False when a workflow of this number is running already. */
-  async #startReplica(desired: Desired, number: number, revision: number): Promise<boolean> {
-    const { namespace, name } = this.#input;
-    const id = replicaId(desired.endpointId, number);
-    try {
-      await startChild(replica, {
-        workflowId: replicaWorkflowId(namespace, name, number),
-        args: [
-          {
-            endpointId: desired.endpointId,
-            namespace,
-            name,
-            number,
-            revision,
-            engine: desired.engine,
-            model: desired.model,
-            pinned: desired.pinned && revision === desired.revision,
-          },
-        ],
-        // A rollover of this workflow must not end its replicas.
-        parentClosePolicy: ParentClosePolicy.ABANDON,
-        staticSummary: `${namespace}/${name} replica ${number}, revision ${revision}`,
-        typedSearchAttributes: attributePairs({
-          EndpointNamespace: namespace,
-          EndpointName: name,
-          EndpointEngine: desired.engine,
-          EndpointModel: desired.model,
-          EndpointReplica: id,
-        }),
-      });
-      return true;
-    } catch (error) {
-      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
-      throw error;
-    }
-  }
-
-  async #stopReplica(number: number, reason: StopReason): Promise<void> {
-    const known = this.#require().replicas.find((r) => r.number === number);
+  async #stop(number: number, reason: StopReason): Promise<void> {
+    const memory = this.#require();
+    const known = memory.replicas.find((r) => r.number === number);
     if (known) known.stopping = true;
-    const { namespace, name } = this.#input;
-    try {
-      await getExternalWorkflowHandle(replicaWorkflowId(namespace, name, number)).signal(stopReplica, {
-        reason,
-      });
-    } catch {
-      // No such workflow any more: it ended without being able to say so.
-      this.#require().replicas = this.#require().replicas.filter((r) => r.number !== number);
-      this.#dirty = true;
-    }
+    if (await stopReplica(this.#input, number, reason)) return;
+    // Its workflow ended without being able to say so.
+    memory.replicas = memory.replicas.filter((r) => r.number !== number);
+    this.#dirty = true;
   }
 
   async #publish(desired: Desired, projection: Projection): Promise<void> {
@@ -303,19 +249,4 @@ class Endpoint {
     else await condition(ready, Math.max(1, wakeAt - Date.now()), { summary: 'next look' });
     if (mayRollOver()) await continueAsNew<typeof endpoint>(this.#input, this.#require());
   }
-}
-
-function newReplica(number: number, revision: number): ReplicaView {
-  return {
-    number,
-    revision,
-    stage: 'pending',
-    message: 'Endpoint waiting to be scheduled',
-    hostId: null,
-    stageSince: Date.now(),
-    readyAt: null,
-    failure: null,
-    blocked: false,
-    stopping: false,
-  };
 }

@@ -17,6 +17,7 @@ import { setAttributes } from './attributes.ts';
 import { failureOf } from './causes.ts';
 import { containerLost, hostLost, replicaChanged, replicaView, stopReplica } from './messages.ts';
 import { control, hub, onHost, store } from './options.ts';
+import { newReplica } from './policy/view.ts';
 
 export interface ReplicaInput {
   endpointId: string;
@@ -65,18 +66,7 @@ class Replica {
   constructor(input: ReplicaInput) {
     this.#input = input;
     this.#id = replicaId(input.endpointId, input.number);
-    this.#view = {
-      number: input.number,
-      revision: input.revision,
-      stage: 'pending',
-      message: 'Endpoint waiting to be scheduled',
-      hostId: null,
-      stageSince: Date.now(),
-      readyAt: null,
-      failure: null,
-      blocked: false,
-      stopping: false,
-    };
+    this.#view = newReplica(input.number, input.revision, Date.now());
     setHandler(stopReplica, ({ reason }) => this.#finish({ kind: 'stop', reason }), {
       description: 'Drain and stop',
     });

@@ -1,0 +1,52 @@
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { getExternalWorkflowHandle, ParentClosePolicy, startChild } from '@temporalio/workflow';
+import type { Desired, StopReason } from '../spec/lifecycle.ts';
+import { replicaId, replicaWorkflowId } from '../spec/names.ts';
+import { attributePairs } from './attributes.ts';
+import { type EndpointInput, stopReplica as stop } from './messages.ts';
+import { replica } from './replica.ts';
+
+/** Starts the workflow of a replica; false when one of this number is running already. */
+export async function startReplica(
+  { namespace, name }: EndpointInput,
+  desired: Desired,
+  number: number,
+  revision: number,
+): Promise<boolean> {
+  const { endpointId, engine, model } = desired;
+  const pinned = desired.pinned && revision === desired.revision;
+  try {
+    await startChild(replica, {
+      workflowId: replicaWorkflowId(namespace, name, number),
+      args: [{ endpointId, namespace, name, number, revision, engine, model, pinned }],
+      // A rollover of the endpoint must not end its replicas.
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `${namespace}/${name} replica ${number}, revision ${revision}`,
+      typedSearchAttributes: attributePairs({
+        EndpointNamespace: namespace,
+        EndpointName: name,
+        EndpointEngine: engine,
+        EndpointModel: model,
+        EndpointReplica: replicaId(endpointId, number),
+      }),
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
+    throw error;
+  }
+}
+
+/** Tells a replica to drain and stop; false when there is no such workflow any more. */
+export async function stopReplica(
+  { namespace, name }: EndpointInput,
+  number: number,
+  reason: StopReason,
+): Promise<boolean> {
+  try {
+    await getExternalWorkflowHandle(replicaWorkflowId(namespace, name, number)).signal(stop, { reason });
+    return true;
+  } catch {
+    return false;
+  }
+}
