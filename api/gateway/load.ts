@@ -8,7 +8,8 @@ interface EndpointLoad {
   pending: number;
   requests: number;
   lastRequestAt: number;
-  changed: boolean;
+  /** `changed` since it was last taken for a report; `taken` by one that is under way; `told` by one that arrived. */
+  report: 'changed' | 'taken' | 'told';
 }
 
 /** What this process has in hand, by endpoint and in sum. */
@@ -32,12 +33,12 @@ export class Load {
     return new Ticket(this.total, endpoint, this.#onReplicaIdle);
   }
 
-  /** Loads that changed since they were last taken. What could not be delivered is put back by `markAll`. */
+  /** Loads that changed since they were last taken; `settle` says what became of the report. */
   takeChanged(): EndpointLoadReport[] {
     const reports: EndpointLoadReport[] = [];
     for (const load of this.#endpoints.values()) {
-      if (!load.changed) continue;
-      load.changed = false;
+      if (load.report !== 'changed') continue;
+      load.report = 'taken';
       reports.push({
         endpointId: load.endpointId,
         inFlight: Object.fromEntries(load.inFlight),
@@ -49,26 +50,32 @@ export class Load {
     return reports;
   }
 
-  /** After a report that did not arrive, or arrived in a store that may have lost earlier ones. */
-  markAll(): void {
-    for (const load of this.#endpoints.values()) load.changed = true;
+  /** What was taken has arrived, or has to be told again. */
+  settle(arrived: boolean): void {
+    for (const load of this.#endpoints.values())
+      if (load.report === 'taken') load.report = arrived ? 'told' : 'changed';
   }
 
-  /** Forgets endpoints that are gone, once nothing of theirs is in hand. */
+  /** Forgets endpoints that are gone, once nothing of theirs is in hand and the store knows: a drain may wait for it. */
   keepOnly(exists: (endpointId: string) => boolean): void {
     for (const load of this.#endpoints.values())
-      if (load.pending === 0 && load.inFlight.size === 0 && !exists(load.endpointId))
+      if (
+        load.report === 'told' &&
+        load.pending === 0 &&
+        load.inFlight.size === 0 &&
+        !exists(load.endpointId)
+      )
         this.#endpoints.delete(load.endpointId);
   }
 
   #add(endpointId: string): EndpointLoad {
-    const load = {
+    const load: EndpointLoad = {
       endpointId,
       inFlight: new Map(),
       pending: 0,
       requests: 0,
       lastRequestAt: 0,
-      changed: true,
+      report: 'changed',
     };
     this.#endpoints.set(endpointId, load);
     return load;
@@ -92,7 +99,7 @@ export class Ticket {
     this.#onReplicaIdle = onReplicaIdle;
     total.pending += 1;
     endpoint.pending += 1;
-    endpoint.changed = true;
+    endpoint.report = 'changed';
   }
 
   /** On its way to a replica; leaves the one it was on before. */
@@ -103,7 +110,7 @@ export class Ticket {
     target.inFlight += 1;
     this.#total.inFlight += 1;
     inFlight.set(target.replicaId, (inFlight.get(target.replicaId) ?? 0) + 1);
-    this.#endpoint.changed = true;
+    this.#endpoint.report = 'changed';
   }
 
   /** No longer on a replica. */
@@ -117,7 +124,7 @@ export class Ticket {
     const rest = (inFlight.get(target.replicaId) ?? 1) - 1;
     if (rest > 0) inFlight.set(target.replicaId, rest);
     else inFlight.delete(target.replicaId);
-    this.#endpoint.changed = true;
+    this.#endpoint.report = 'changed';
     if (rest === 0) this.#onReplicaIdle(target.replicaId);
   }
 
@@ -127,7 +134,7 @@ export class Ticket {
     this.#pending = false;
     this.#total.pending -= 1;
     this.#endpoint.pending -= 1;
-    this.#endpoint.changed = true;
+    this.#endpoint.report = 'changed';
   }
 
   /** Over, whatever became of it. */

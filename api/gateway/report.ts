@@ -78,13 +78,14 @@ export class Reporter {
     if (quiet && Date.now() - this.#toldAt < HEARTBEAT_MS - LOAD_MS / 2) return;
     try {
       await reportGateway(store, { gatewayId, version: current, loads });
+      load.settle(true);
       if (!this.#swept) await forgetSilentGateways(store, LEFTOVER_SECONDS);
       this.#swept = true;
       this.#toldVersion = current;
       this.#toldAt = Date.now();
       this.#failing = false;
     } catch (error) {
-      load.markAll();
+      load.settle(false);
       if (!this.#failing)
         log.warn({ reason: errorMessage(error) }, 'load report not stored, will be repeated');
       this.#failing = true;

@@ -169,4 +169,21 @@ describe('gateway: drain', () => {
       .execute();
     return rows.map((row) => row.replica_id);
   }
+
+  it('ends for an endpoint that is deleted right after its last request', async () => {
+    const { endpoint, replicaId } = await served();
+    // One on each of the two replicas.
+    const port = gateways[0]?.port ?? 0;
+    const asked = [1, 2].map(() => ask(port, `${endpoint.path}/slow`));
+    await eventually('told of', async () => (await drain(replicaId, 0)).inFlight === 1);
+    for (const res of held) res.end('done');
+    await Promise.all(asked);
+    const { store } = world.db;
+    await store.updateTable('endpoints').set({ phase: 'deleted' }).where('id', '=', endpoint.id).execute();
+    const version = await startDraining(world.db.store, replicaId);
+    await eventually('drained', async () => {
+      const { inFlight, caughtUp } = await drain(replicaId, version);
+      return caughtUp && inFlight === 0;
+    });
+  });
 });
