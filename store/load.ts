@@ -9,8 +9,11 @@ export interface MeasuredEndpoint {
   scaling: Scaling;
   readyReplica: number;
   targetReplica: number;
+  startingReplica: number;
   readySince: number;
-  load: { pending: number; inFlight: number; lastRequestAt: number | null };
+  pending: number;
+  inFlight: number;
+  lastRequestAt: number | null;
 }
 
 /** A gateway silent for so long is gone, and its requests with it. */
@@ -24,12 +27,15 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     scaling: Scaling;
     ready_replica: number;
     target_replica: number;
+    starting_replica: number;
     ready_since: Date | null;
     pending: number;
     in_flight: number;
     last_request_at: Date | null;
   }>`
     SELECT e.namespace, e.name, e.spec->'compute'->'scaling' AS scaling, e.ready_replica, e.target_replica,
+           (SELECT count(*)::int FROM replicas r WHERE r.endpoint_id = e.id
+              AND r.stage IN ('downloading', 'pulling', 'initializing')) AS starting_replica,
            (SELECT min(r.ready_at) FROM replicas r WHERE r.endpoint_id = e.id AND r.stopped_at IS NULL) AS ready_since,
            coalesce(sum(l.pending) FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS pending,
            coalesce(sum((SELECT sum(v::int) FROM jsonb_each_text(l.in_flight) AS t(k, v)))
@@ -47,11 +53,10 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     scaling: row.scaling,
     readyReplica: row.ready_replica,
     targetReplica: row.target_replica,
+    startingReplica: row.starting_replica,
     readySince: row.ready_since?.getTime() ?? 0,
-    load: {
-      pending: row.pending,
-      inFlight: row.in_flight,
-      lastRequestAt: row.last_request_at?.getTime() ?? null,
-    },
+    pending: row.pending,
+    inFlight: row.in_flight,
+    lastRequestAt: row.last_request_at?.getTime() ?? null,
   }));
 }

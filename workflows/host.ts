@@ -5,6 +5,7 @@ import {
   getExternalWorkflowHandle,
   isCancellation,
   log,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -17,7 +18,7 @@ import { failureOf } from './causes.ts';
 import { agentJoined, type HostInput, hostLost } from './messages.ts';
 import { store } from './options.ts';
 
-const MAX_NOTICE_MS = 15_000;
+const MAX_NOTICE_MS = 10_000;
 
 /**
  * One Docker host for as long as it belongs to us: one long activity on its agent watches it. When the activity's
@@ -45,15 +46,30 @@ export async function host(input: HostInput): Promise<void> {
   }
 }
 
-/** Returns why the watch ended, or null when it was called off for a rollover. */
+/**
+ * Returns why the watch ended, or null when it was called off for a rollover. One that was asked for long ago may have
+ * run out of time while nothing ran, the server and its clock included: then the agent is asked once more, and only
+ * silence to a question just put says that it is gone.
+ */
 async function watch(hostId: string, lostAfterMs: number): Promise<Failure | null> {
   const noticeMs = Math.min(MAX_NOTICE_MS, lostAfterMs / 2);
+  const patienceMs = (lostAfterMs - noticeMs) / 2;
+  for (;;) {
+    const askedAt = Date.now();
+    const cause = await follow(hostId, noticeMs, patienceMs);
+    const justAsked = Date.now() - askedAt < 2 * patienceMs;
+    if (cause === null || justAsked || !patched('ask-again')) return cause;
+    log.info('the watch ran out; asking the agent once more', { hostId, cause: cause.message });
+  }
+}
+
+/** One watch: silence is noticed after `noticeMs`, and a restarted agent has `patienceMs` to take it up again. */
+async function follow(hostId: string, noticeMs: number, patienceMs: number): Promise<Failure | null> {
   const agent = proxyActivities<Pick<HostActivities, 'watchHost'>>({
     taskQueue: hostTaskQueue(hostId),
     startToCloseTimeout: '365 days',
-    // Notice the silence soon; leave the rest of the time to a restarted agent to take the watch up again.
     heartbeatTimeout: noticeMs,
-    scheduleToStartTimeout: lostAfterMs - noticeMs,
+    scheduleToStartTimeout: patienceMs,
     retry: { initialInterval: '1 second', backoffCoefficient: 1 },
   });
   const scope = new CancellationScope();
