@@ -181,7 +181,8 @@ describe('readiness', () => {
 
   it('is ready at once when it is asked again', async () => {
     const { plan, address } = await host.serve();
-    assert.deepEqual(await host.run(host.activities.waitReady, plan), { address });
+    const again = await host.run(host.activities.waitReady, plan);
+    assert.equal(again.address, address);
   });
 
   it('sees the container end while it waits', async () => {
