@@ -73,7 +73,7 @@ export function scaleToZero(current: LockedEndpoint): EndpointChange | null {
     sleep: true,
     projection: {
       state: 'scaledToZero',
-      message: 'Endpoint is scaled to zero; the next request wakes it',
+      message: 'Endpoint is scaled to zero: the next request wakes it (stopping its replicas)',
       readyReplica: 0,
       targetReplica: 0,
     },
