@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Vault } from '../../store/secrets.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/ports.ts';
 import { ask } from './client.ts';
@@ -50,21 +48,14 @@ describe('gateway: process', () => {
   }
 
   it('serves, says that it is ready, and ends in order on SIGTERM', async () => {
-    const key = randomBytes(32);
     const upstream = await startUpstream((_req, res) => setTimeout(() => res.end('slow'), 300));
     const endpoint = await world.addEndpoint();
-    const replica = await world.addReplica(endpoint, upstream.address);
-    // The process has a key of its own: store the route with it.
-    await world.db.store
-      .updateTable('routes')
-      .set({ engine_key: new Vault(key).encrypt('k', `route:${replica}`) })
-      .where('replica_id', '=', replica)
-      .execute();
+    await world.addReplica(endpoint, upstream.address);
     const port = await freePort();
     const run = start({
       DATABASE_URL: world.db.url,
       GATEWAY_PORT: String(port),
-      ENDPOINTS_SECRET_KEY: key.toString('base64'),
+      ENDPOINTS_SECRET_KEY: world.secretKey,
     });
     await eventually('ready', () => run.ready);
     const asked = ask(port, endpoint.path);

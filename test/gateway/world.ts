@@ -14,6 +14,8 @@ import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 export interface World {
   db: TestDatabase;
   vault: Vault;
+  /** The vault's key, as `ENDPOINTS_SECRET_KEY` has it. */
+  secretKey: string;
   /** Names of endpoints that were asked to wake, in order. */
   wakes: string[];
   /** Starts a gateway and waits until it serves. */
@@ -60,7 +62,8 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
 export async function createWorld(database?: TestDatabase): Promise<World> {
   const db = database ?? (await testDatabase());
   const { store } = db;
-  const vault = new Vault(randomBytes(32));
+  const key = randomBytes(32);
+  const vault = new Vault(key);
   const wakes: string[] = [];
   const gateways: Gateway[] = [];
   const userId = randomUUID();
@@ -81,6 +84,7 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
   return {
     db,
     vault,
+    secretKey: key.toString('base64'),
     wakes,
     startGateway: async ({ config = {}, ...options } = {}) => {
       const gateway = createGateway({

@@ -1,0 +1,110 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort } from '../test/support/ports.ts';
+import { stopSharedPostgres } from '../test/support/postgres.ts';
+import { bare, type Contender, haproxy, nginx, ours, REPLICAS } from './gateway/contenders.ts';
+import { MEASURES, type Measures, measureOnce } from './gateway/measures.ts';
+import { accepts, has, installMissing, pinSelf, startNode } from './gateway/processes.ts';
+import { median } from './support/stage.ts';
+
+/**
+ * The gateway beside other proxies, in interleaved rounds: proxies on core 0, load and upstream on core 1. Milliseconds
+ * where a column says nothing else; `× bare` are medians of the ratios of each round. `BENCH_ROUNDS` (default 5) and
+ * `BENCH_SECONDS` (default 3, per load) say how long.
+ */
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
+const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
+const LOAD_CORE = 1;
+
+/** Ratios to bare undici, and figures in milliseconds where bare undici is weak. */
+const BARS: { measure: keyof Measures; ratio?: true; atLeast?: number; atMost?: number }[] = [
+  { measure: 'req/s', ratio: true, atLeast: 0.8 },
+  { measure: 'p50 1', ratio: true, atMost: 1.15 },
+  { measure: 'p50 1k/s', ratio: true, atMost: 1.15 },
+  { measure: 'p99 1', atMost: 1.5 },
+  { measure: 'chunk p99', atMost: 1 },
+  { measure: 'first p50', atMost: 3 },
+];
+
+if (process.platform !== 'linux' || cpus().length < 2 || !has('taskset')) {
+  console.error('bench gateway: needs Linux with two cores and taskset (Debian package util-linux)');
+  process.exit(1);
+}
+installMissing({ wrk: 'wrk', nginx: 'nginx-light', haproxy: 'haproxy' });
+if (!has('wrk')) {
+  console.error('bench gateway: wrk, which makes the load, is not installed: apt-get install wrk');
+  process.exit(1);
+}
+pinSelf(LOAD_CORE);
+
+const dir = await mkdtemp(join(tmpdir(), 'bench-gateway-'));
+const contenders: Contender[] = [];
+let closeWorld = async () => {};
+const upstreamPorts = await Promise.all(Array.from({ length: REPLICAS }, freePort));
+const [upstreamPort = 0] = upstreamPorts;
+const upstream = startNode(LOAD_CORE, join(import.meta.dirname, 'gateway/upstream.ts'), upstreamPorts);
+let met = false;
+try {
+  await accepts(upstreamPort);
+  contenders.push({ name: 'direct', target: { port: upstreamPort, prefix: '', headers: [] }, process: null });
+  contenders.push(await bare(upstreamPort));
+  const gateway = await ours(upstreamPorts, dir);
+  closeWorld = gateway.close;
+  contenders.push(gateway);
+  for (const other of [await nginx(upstreamPort, dir), await haproxy(upstreamPort, dir)])
+    if (other) contenders.push(other);
+  met = report(await rounds());
+} finally {
+  for (const { process } of contenders) await process?.stop();
+  await upstream.stop();
+  await closeWorld();
+  await stopSharedPostgres();
+  await rm(dir, { recursive: true, force: true });
+}
+process.exit(met ? 0 : 1);
+
+async function rounds(): Promise<Map<string, Measures[]>> {
+  const results = new Map<string, Measures[]>(contenders.map(({ name }) => [name, []]));
+  // The first one warms up and counts for nothing.
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    for (const contender of contenders) {
+      const seconds = round === 0 ? 1 : SECONDS;
+      const measures = await measureOnce(contender, { seconds, dir, upstreamPort });
+      if (round > 0) results.get(contender.name)?.push(measures);
+    }
+  }
+  return results;
+}
+
+function report(results: Map<string, Measures[]>): boolean {
+  const of = (name: string, measure: keyof Measures) => results.get(name)?.map((m) => m[measure]) ?? [];
+  const figure = (name: string, measure: keyof Measures) => median(of(name, measure));
+  const ratio = (name: string, measure: keyof Measures) => {
+    const base = of('bare undici', measure);
+    return median(of(name, measure).map((value, i) => value / (base[i] ?? Number.NaN)));
+  };
+  const table = (value: (name: string, measure: keyof Measures) => number) =>
+    Object.fromEntries(
+      contenders.map(({ name }) => [
+        name,
+        Object.fromEntries(MEASURES.map((m) => [m, Number(value(name, m).toPrecision(3))])),
+      ]),
+    );
+  console.log(`\nmedians of ${ROUNDS} rounds, ms unless said otherwise`);
+  console.table(table(figure));
+  console.log('× bare undici, medians of the ratios of each round');
+  console.table(table(ratio));
+  const verdicts = BARS.map((bar) => {
+    const value = (bar.ratio ? ratio : figure)('ours', bar.measure);
+    const met = value >= (bar.atLeast ?? 0) && value <= (bar.atMost ?? Number.POSITIVE_INFINITY);
+    const limit = bar.atLeast === undefined ? `≤ ${bar.atMost}` : `≥ ${bar.atLeast}`;
+    return {
+      bar: `${bar.measure} ${limit} ${bar.ratio ? '× bare' : 'ms'}`,
+      value: Number(value.toPrecision(3)),
+      met,
+    };
+  });
+  console.table(verdicts);
+  return verdicts.every(({ met }) => met);
+}

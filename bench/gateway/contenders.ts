@@ -1,0 +1,109 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createWorld } from '../../test/gateway/world.ts';
+import { freePort } from '../../test/support/ports.ts';
+import type { Target } from './client.ts';
+import { accepts, has, type Started, startNode, startPinned } from './processes.ts';
+
+/** One row of the table. */
+export interface Contender {
+  name: string;
+  target: Target;
+  /** Null for the upstream itself: what it uses is no proxy's cost. */
+  process: Started | null;
+}
+
+export const PROXY_CORE = 0;
+export const REPLICAS = 4;
+
+const file = (name: string) => join(import.meta.dirname, name);
+const plain = (port: number): Target => ({ port, prefix: '', headers: [] });
+
+export async function bare(upstreamPort: number): Promise<Contender> {
+  const port = await freePort();
+  const process = startNode(PROXY_CORE, file('bare.ts'), [port, upstreamPort]);
+  await accepts(port);
+  return { name: 'bare undici', target: plain(port), process };
+}
+
+/** The gateway as a process, on a store of its own: private endpoint, token, four replicas. */
+export async function ours(
+  upstreamPorts: readonly number[],
+  dir: string,
+): Promise<Contender & { close(): Promise<void> }> {
+  const world = await createWorld();
+  const endpoint = await world.addEndpoint({ type: 'private' });
+  for (const port of upstreamPorts) await world.addReplica(endpoint, `127.0.0.1:${port}`);
+  const token = await world.token();
+  const port = await freePort();
+  const process = startNode(PROXY_CORE, file('../../api/gateway/main.ts'), [], {
+    DATABASE_URL: world.db.url,
+    ENDPOINTS_SECRET_KEY: world.secretKey,
+    ENDPOINTS_DATA_DIR: dir,
+    GATEWAY_PORT: String(port),
+    TEMPORAL_ADDRESS: '127.0.0.1:1',
+  });
+  const ready = new Promise((resolve) => process.child.once('message', resolve));
+  const ended = new Promise((resolve) => process.child.once('exit', resolve));
+  if ((await Promise.race([ready, ended.then(() => 'ended')])) === 'ended')
+    throw new Error('the gateway did not start: what it said is above');
+  const target = { port, prefix: endpoint.path, headers: [`authorization: Bearer ${token}`] };
+  return { name: 'ours', target, process, close: () => world.close() };
+}
+
+/** Null, and a line why, where the program is not there. */
+export async function nginx(upstreamPort: number, dir: string): Promise<Contender | null> {
+  if (!has('nginx')) return absent('nginx');
+  const port = await freePort();
+  const home = join(dir, 'nginx');
+  await mkdir(home, { recursive: true });
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (n) => `${n}_temp_path ${home}/${n};`,
+  );
+  const config = `daemon off; master_process off; worker_processes 1; error_log stderr error; pid ${home}/pid;
+    events { worker_connections 4096; }
+    http {
+      access_log off; keepalive_requests 100000000; ${temporary.join(' ')}
+      upstream engine { server 127.0.0.1:${upstreamPort}; keepalive 256; keepalive_requests 100000000; }
+      server {
+        listen 127.0.0.1:${port};
+        location / {
+          proxy_pass http://engine; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+        }
+      }
+    }`;
+  await writeFile(join(home, 'nginx.conf'), config);
+  const process = startPinned(PROXY_CORE, 'nginx', ['-p', home, '-c', join(home, 'nginx.conf')]);
+  await accepts(port);
+  return { name: 'nginx', target: plain(port), process };
+}
+
+export async function haproxy(upstreamPort: number, dir: string): Promise<Contender | null> {
+  if (!has('haproxy')) return absent('haproxy');
+  const port = await freePort();
+  // Without `http-no-delay` it asks the kernel to wait for more data: 100 ms and more for every chunk.
+  const config = `global
+  nbthread 1
+defaults
+  mode http
+  option http-no-delay
+  http-reuse always
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend in
+  bind 127.0.0.1:${port}
+  default_backend engine
+backend engine
+  server one 127.0.0.1:${upstreamPort}
+`;
+  await writeFile(join(dir, 'haproxy.cfg'), config);
+  const process = startPinned(PROXY_CORE, 'haproxy', ['-db', '-q', '-f', join(dir, 'haproxy.cfg')]);
+  await accepts(port);
+  return { name: 'haproxy', target: plain(port), process };
+}
+
+function absent(program: string): null {
+  console.log(`${program}: left out, it is not installed (apt-get install ${program})`);
+  return null;
+}

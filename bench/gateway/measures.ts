@@ -1,0 +1,58 @@
+import { abort, constantRate, firstChunks, streams } from './client.ts';
+import type { Contender } from './contenders.ts';
+import { cpuSeconds, rssMegabytes } from './processes.ts';
+import { wrk } from './wrk.ts';
+
+/** What one round finds out about one contender; NaN where it does not apply. */
+export const MEASURES = [
+  'req/s',
+  'CPU µs/req',
+  'p99 64',
+  'p50 1',
+  'p99 1',
+  'p50 1k/s',
+  'chunk p50',
+  'chunk p99',
+  'first p50',
+  'abort',
+  'RSS MB',
+] as const;
+export type Measures = Record<(typeof MEASURES)[number], number>;
+
+const RATE = 1000;
+const STREAMS = { count: 100, chunks: 75, everyMs: 20 };
+const ABORTS = 5;
+
+export async function measureOnce(
+  contender: Contender,
+  { seconds, dir, upstreamPort }: { seconds: number; dir: string; upstreamPort: number },
+): Promise<Measures> {
+  const { target, process } = contender;
+  const cpuBefore = process ? cpuSeconds(process.pid) : 0;
+  const many = await wrk(target, { connections: 64, seconds, dir });
+  const cpu = process ? cpuSeconds(process.pid) - cpuBefore : Number.NaN;
+  const one = await wrk(target, { connections: 1, seconds, dir });
+  const constant = await constantRate(target, RATE, seconds);
+  const chunks = await streams(target, STREAMS);
+  const first = await firstChunks(target, STREAMS.count);
+  const aborts: number[] = [];
+  for (let i = 0; i < ABORTS; i += 1) aborts.push(await abort(target, upstreamPort));
+  return {
+    'req/s': many.perSecond,
+    'CPU µs/req': (cpu * 1e6) / (many.perSecond * seconds),
+    'p99 64': many.p99Ms,
+    'p50 1': one.p50Ms,
+    'p99 1': one.p99Ms,
+    'p50 1k/s': quantile(constant, 0.5),
+    'chunk p50': quantile(chunks, 0.5),
+    'chunk p99': quantile(chunks, 0.99),
+    'first p50': quantile(first, 0.5),
+    abort: quantile(aborts, 0.5),
+    'RSS MB': process ? rssMegabytes(process.pid) : Number.NaN,
+  };
+}
+
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(Math.floor(sorted.length * q), sorted.length - 1)] ?? Number.NaN;
+}
