@@ -97,6 +97,18 @@ export async function reportProgress(
   return numUpdatedRows === 1n;
 }
 
+/** How much of their CPUs replicas on this host use; those that are not there are passed over. */
+export async function reportUsage(
+  store: Store,
+  hostId: string,
+  replicas: readonly { replicaId: string; cpuPercent: number }[],
+): Promise<void> {
+  const reported = sql`jsonb_to_recordset(${JSON.stringify(replicas)}::jsonb) AS u("replicaId" text, "cpuPercent" real)`;
+  await sql`
+    UPDATE replicas r SET cpu_percent = u."cpuPercent", usage_at = now() FROM ${reported}
+    WHERE r.id = u."replicaId" AND r.host_id = ${hostId} AND r.stopped_at IS NULL`.execute(store);
+}
+
 export interface FreeRoom {
   vendor: string;
   region: string;

@@ -10,6 +10,8 @@ export interface MeasuredEndpoint {
   readyReplica: number;
   targetReplica: number;
   startingReplica: number;
+  /** Mean over the ready replicas, in percent; null when no host has said lately. */
+  cpuPercent: number | null;
   readySince: number;
   pending: number;
   inFlight: number;
@@ -18,6 +20,8 @@ export interface MeasuredEndpoint {
 
 /** A gateway silent for so long is gone, and its requests with it. */
 const GATEWAY_FRESH = '10 seconds';
+/** Hosts report usage every five seconds. */
+const USAGE_FRESH = '15 seconds';
 
 /** The load of all endpoints that serve now. One statement; what is idle costs one row. */
 export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
@@ -28,6 +32,7 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     ready_replica: number;
     target_replica: number;
     starting_replica: number;
+    cpu_percent: number | null;
     ready_since: Date | null;
     pending: number;
     in_flight: number;
@@ -36,6 +41,8 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     SELECT e.namespace, e.name, e.spec->'compute'->'scaling' AS scaling, e.ready_replica, e.target_replica,
            (SELECT count(*)::int FROM replicas r WHERE r.endpoint_id = e.id
               AND r.stage IN ('downloading', 'pulling', 'initializing')) AS starting_replica,
+           (SELECT avg(r.cpu_percent) FROM replicas r WHERE r.endpoint_id = e.id AND r.stage = 'running'
+              AND r.usage_at > now() - ${USAGE_FRESH}::interval) AS cpu_percent,
            (SELECT min(r.ready_at) FROM replicas r WHERE r.endpoint_id = e.id AND r.stopped_at IS NULL) AS ready_since,
            coalesce(sum(l.pending) FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS pending,
            coalesce(sum((SELECT sum(v::int) FROM jsonb_each_text(l.in_flight) AS t(k, v)))
@@ -54,6 +61,7 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     readyReplica: row.ready_replica,
     targetReplica: row.target_replica,
     startingReplica: row.starting_replica,
+    cpuPercent: row.cpu_percent,
     readySince: row.ready_since?.getTime() ?? 0,
     pending: row.pending,
     inFlight: row.in_flight,

@@ -104,6 +104,8 @@ interface ReplicaTable {
   stage_since: UpdatedAt;
   ready_at: Date | null;
   stopped_at: Date | null;
+  cpu_percent: ColumnType<number | null, number | null | undefined, number | null>;
+  usage_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
 }
 
 interface HostTable {

@@ -21,6 +21,7 @@ import { ControlApi, type Joined, JoinRefused } from './agent/control-api.ts';
 import { loadIdentity } from './agent/identity.ts';
 import { takeInventory } from './agent/inventory.ts';
 import { ProgressReporter } from './agent/progress.ts';
+import { UsageMeter } from './agent/usage.ts';
 import { createWatchActivity } from './agent/watch.ts';
 import { persist } from './persist.ts';
 import { sdkLog } from './sdk-log.ts';
@@ -30,6 +31,7 @@ import { sdkLog } from './sdk-log.ts';
  * out to the control API and to Temporal; nobody needs to reach it. Containers outlive it.
  */
 const REJOIN_MS = 30_000;
+const USAGE_MS = 5000;
 const SIGNAL_TIMEOUT_MS = 5000;
 
 const log = createLog('agent');
@@ -105,9 +107,12 @@ const worker = await persist(log, 'Temporal', () =>
 const run = worker.run();
 run.catch(fatal);
 const rejoining = setInterval(rejoin, REJOIN_MS);
+const usage = new UsageMeter(docker, records);
+const measuring = setInterval(reportUsage, USAGE_MS);
 
 onShutdown(log, async () => {
   clearInterval(rejoining);
+  clearInterval(measuring);
   stopping.abort();
   if (worker.getState() === 'RUNNING') worker.shutdown();
   await run;
@@ -141,6 +146,16 @@ async function rejoin(): Promise<void> {
     }
   } catch (error) {
     log.warn({ reason: errorMessage(error) }, 'could not join again; trying on');
+  }
+}
+
+/** Best effort: the next look says it again. */
+async function reportUsage(): Promise<void> {
+  try {
+    const replicas = await usage.look();
+    if (replicas.length > 0) await api.usage(hostId, replicas);
+  } catch (error) {
+    log.debug({ reason: errorMessage(error) }, 'usage not reported');
   }
 }
 

@@ -1,4 +1,5 @@
 import {
+  ActivityFailure,
   CancellationScope,
   condition,
   continueAsNew,
@@ -9,6 +10,7 @@ import {
   proxyActivities,
   setCurrentDetails,
   setHandler,
+  TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { HostActivities } from '../activities/interfaces.ts';
@@ -18,7 +20,10 @@ import { failureOf } from './causes.ts';
 import { agentJoined, type HostInput, hostLost } from './messages.ts';
 import { store } from './options.ts';
 
+/** Silence of the watch is noticed soon; what is left of the time belongs to an agent that starts again. */
 const MAX_NOTICE_MS = 10_000;
+const NOTICE_SHARE = 1 / 3;
+const TAKE_UP_SHARE = 1 / 6;
 
 /**
  * One Docker host for as long as it belongs to us: one long activity on its agent watches it. When the activity's
@@ -39,6 +44,7 @@ export async function host(input: HostInput): Promise<void> {
     setCurrentDetails('**watched**: the agent follows its containers');
     const cause = await watch(hostId, lostAfterMs);
     if (cause === null) return await continueAsNew<typeof host>(input);
+    if (patched('ask-again') && (await answers(hostId, lostAfterMs / 2))) continue;
     log.warn('host lost', { hostId, cause: cause.message });
     await declareLost(hostId, cause);
     setCurrentDetails(`**lost**: ${cause.message}`);
@@ -46,30 +52,13 @@ export async function host(input: HostInput): Promise<void> {
   }
 }
 
-/**
- * Returns why the watch ended, or null when it was called off for a rollover. One that was asked for long ago may have
- * run out of time while nothing ran, the server and its clock included: then the agent is asked once more, and only
- * silence to a question just put says that it is gone.
- */
+/** Returns why the watch ended, or null when it was called off for a rollover. */
 async function watch(hostId: string, lostAfterMs: number): Promise<Failure | null> {
-  const noticeMs = Math.min(MAX_NOTICE_MS, lostAfterMs / 2);
-  const patienceMs = (lostAfterMs - noticeMs) / 2;
-  for (;;) {
-    const askedAt = Date.now();
-    const cause = await follow(hostId, noticeMs, patienceMs);
-    const justAsked = Date.now() - askedAt < 2 * patienceMs;
-    if (cause === null || justAsked || !patched('ask-again')) return cause;
-    log.info('the watch ran out; asking the agent once more', { hostId, cause: cause.message });
-  }
-}
-
-/** One watch: silence is noticed after `noticeMs`, and a restarted agent has `patienceMs` to take it up again. */
-async function follow(hostId: string, noticeMs: number, patienceMs: number): Promise<Failure | null> {
   const agent = proxyActivities<Pick<HostActivities, 'watchHost'>>({
     taskQueue: hostTaskQueue(hostId),
     startToCloseTimeout: '365 days',
-    heartbeatTimeout: noticeMs,
-    scheduleToStartTimeout: patienceMs,
+    heartbeatTimeout: Math.min(MAX_NOTICE_MS, lostAfterMs * NOTICE_SHARE),
+    scheduleToStartTimeout: lostAfterMs * TAKE_UP_SHARE,
     retry: { initialInterval: '1 second', backoffCoefficient: 1 },
   });
   const scope = new CancellationScope();
@@ -87,6 +76,32 @@ async function follow(hostId: string, noticeMs: number, patienceMs: number): Pro
   await condition(() => over || workflowInfo().continueAsNewSuggested);
   if (!over) scope.cancel();
   return await ended;
+}
+
+/**
+ * Asks the agent, by a step that changes nothing, whether it is there. A watch that was not taken up again does not say
+ * so: its time also runs out while the whole installation is down. Only silence to a question just put counts.
+ */
+async function answers(hostId: string, patienceMs: number): Promise<boolean> {
+  const agent = proxyActivities<Pick<HostActivities, 'listContainers'>>({
+    taskQueue: hostTaskQueue(hostId),
+    scheduleToStartTimeout: patienceMs,
+    startToCloseTimeout: '10 seconds',
+    retry: { maximumAttempts: 1 },
+  });
+  for (;;) {
+    const askedAt = Date.now();
+    try {
+      await agent.listContainers.executeWithOptions({ summary: 'is the agent there?' }, []);
+      return true;
+    } catch (error) {
+      const silent = error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
+      // An answer, if a bad one: Docker may be away.
+      if (!silent) return true;
+      // The time ran out while nothing ran that could have answered.
+      if (Date.now() - askedAt < 2 * patienceMs) return false;
+    }
+  }
 }
 
 async function declareLost(hostId: string, cause: Failure): Promise<void> {

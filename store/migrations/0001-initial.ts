@@ -105,6 +105,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       stage_since  timestamptz NOT NULL DEFAULT now(),
       ready_at     timestamptz,
       stopped_at   timestamptz,
+      -- Share of its CPUs in use, in percent, and when that was seen.
+      cpu_percent  real,
+      usage_at     timestamptz,
       UNIQUE (endpoint_id, number)
     );
     CREATE INDEX replicas_alive ON replicas (endpoint_id) WHERE stopped_at IS NULL;

@@ -16,6 +16,7 @@ function look(over: Partial<Look> & { min?: number; max?: number } = {}): Look {
     scaling: { minReplica: min, maxReplica: max, scaleToZeroTimeout: min === 0 ? 15 : null, measure: null },
     pending: 0,
     inFlight: 0,
+    cpuPercent: null,
     lastRequestAt: null,
     readyReplica: 1,
     targetReplica: 1,
@@ -141,6 +142,22 @@ describe('policy: autoscale', () => {
     assert.equal(
       autoscale(NO_MEMORY, look({ targetReplica: 1, readyReplica: 0, pending: 50 }), START).decision,
       null,
+    );
+  });
+
+  it('goes by the use of CPUs where the endpoint says so, and by nothing while that is unknown', () => {
+    const scaling = { ...look({ max: 8 }).scaling, measure: { hardwareUsage: 50 } };
+    const busy = play(200, () => 0, { scaling, cpuPercent: 75, readyReplica: 2, targetReplica: 2 }, 1000);
+    assert.deepEqual([busy[0]?.replicas, (busy[0]?.afterS ?? 0) >= 30], [3, true]);
+    assert.match(busy[0]?.reason ?? '', /75 % of CPU in use; the limit is 50 %/);
+    assert.deepEqual(
+      play(400, () => 50, { scaling, cpuPercent: null, readyReplica: 2, targetReplica: 2 }),
+      [],
+    );
+    const byDefault = { ...scaling, measure: { hardwareUsage: null } };
+    assert.deepEqual(
+      play(200, () => 0, { scaling: byDefault, cpuPercent: 75, readyReplica: 2, targetReplica: 2 }),
+      [],
     );
   });
 

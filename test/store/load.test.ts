@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
+import { reportUsage } from '../../store/hosts.ts';
 import { measureLoad } from '../../store/load.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 
@@ -43,5 +44,24 @@ describe('store: load', () => {
     assert.deepEqual([look.pending, look.inFlight], [3, 3]);
     assert.deepEqual([look.readyReplica, look.targetReplica, look.startingReplica], [2, 3, 1]);
     assert.equal(look.lastRequestAt, asked.getTime());
+  });
+
+  it('takes the mean of the CPU use that a host has told lately', async () => {
+    const cpuPercent = async () => (await measureLoad(db.store))[0]?.cpuPercent;
+    assert.equal(await cpuPercent(), null);
+    await sql`INSERT INTO hosts (id, name, provider, vendor, region, state, address, public_key, inventory)
+      VALUES ('h', 'h', 'docker', 'docker', 'local', 'ready', '127.0.0.1', '{}', '{}')`.execute(db.store);
+    await sql`UPDATE replicas SET host_id = 'h'`.execute(db.store);
+    const told = [
+      { replicaId: 'r0', cpuPercent: 20 },
+      { replicaId: 'r1', cpuPercent: 60 },
+      { replicaId: 'unknown', cpuPercent: 99 },
+    ];
+    await reportUsage(db.store, 'another host', told);
+    assert.equal(await cpuPercent(), null);
+    await reportUsage(db.store, 'h', told);
+    assert.equal(await cpuPercent(), 40);
+    await sql`UPDATE replicas SET usage_at = now() - interval '1 minute'`.execute(db.store);
+    assert.equal(await cpuPercent(), null);
   });
 });

@@ -2,6 +2,7 @@ import type { JWK } from 'jose';
 import { z } from 'zod';
 import type { HostInventory } from '../../spec/lifecycle.ts';
 import type { ReplicaStage } from '../../spec/states.ts';
+import type { ReplicaUsage } from './usage.ts';
 
 const REQUEST_TIMEOUT_MS = 10_000;
 
@@ -58,6 +59,13 @@ export class ControlApi {
     const response = await this.#post(`/internal/hosts/${hostId}/progress`, report);
     await response.body?.cancel();
     if (!response.ok) throw new Error(`the progress report was answered with ${response.status}`);
+  }
+
+  /** @throws Error when it was not taken */
+  async usage(hostId: string, replicas: readonly ReplicaUsage[]): Promise<void> {
+    const response = await this.#post(`/internal/hosts/${hostId}/usage`, { replicas });
+    await response.body?.cancel();
+    if (!response.ok) throw new Error(`the usage report was answered with ${response.status}`);
   }
 
   #post(path: string, body: unknown): Promise<Response> {

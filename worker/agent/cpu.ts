@@ -8,7 +8,7 @@ interface Sample {
   atMs: number;
 }
 
-/** Tells whether containers have been computing since they were last asked about. */
+/** How much containers have computed since they were last asked about. */
 export class CpuMeter {
   readonly #docker: Docker;
   readonly #samples = new Map<string, Sample>();
@@ -17,14 +17,19 @@ export class CpuMeter {
     this.#docker = docker;
   }
 
-  /** False the first time, and when Docker does not say. */
-  async isBusy(id: string): Promise<boolean> {
+  /** Cores in use on average since the last question; null the first time, and when Docker does not say. */
+  async cores(id: string): Promise<number | null> {
     const before = this.#samples.get(id);
     const now = await this.#sample(id);
-    if (!now) return false;
+    if (!now) return null;
     this.#samples.set(id, now);
-    if (!before || now.atMs <= before.atMs) return false;
-    return now.usedNs - before.usedNs > BUSY_SHARE * (now.atMs - before.atMs) * 1e6;
+    if (!before || now.atMs <= before.atMs) return null;
+    return (now.usedNs - before.usedNs) / ((now.atMs - before.atMs) * 1e6);
+  }
+
+  /** False the first time, and when Docker does not say. */
+  async isBusy(id: string): Promise<boolean> {
+    return ((await this.cores(id)) ?? 0) > BUSY_SHARE;
   }
 
   /** Forgets all other containers. */

@@ -7,6 +7,8 @@ export interface Look {
   pending: number;
   /** Requests sent to a replica and not yet answered to the end. */
   inFlight: number;
+  /** Mean share of their CPUs that ready replicas use, in percent; null when unknown. */
+  cpuPercent: number | null;
   /** Last accepted request (refused ones do not count); null when there never was one. */
   lastRequestAt: number | null;
   readyReplica: number;
@@ -19,23 +21,23 @@ export interface Look {
 
 /** What has to be remembered of earlier looks. */
 export interface LoadMemory {
-  /** The last 20 s, oldest first. */
-  pending: readonly { at: number; requests: number }[];
+  /** How many replicas the load of that moment would fill; the last minute at most, oldest first. */
+  load: readonly { at: number; replicas: number }[];
   /** What the load asked for during the last 300 s, oldest first. */
   wanted: readonly { at: number; replicas: number }[];
   panicUntil: number;
 }
 
-export const NO_MEMORY: LoadMemory = { pending: [], wanted: [], panicUntil: 0 };
+export const NO_MEMORY: LoadMemory = { load: [], wanted: [], panicUntil: 0 };
 
 export interface Decision {
   replicas: number;
   reason: string;
 }
 
-/** Pending requests per replica and the time they are averaged over: the public API's documented default. */
-const DEFAULT_PENDING = 1.5;
-const STABLE_MS = 20_000;
+/** The public API's documented defaults: requests that wait for each replica over 20 s, percent of CPU over a minute. */
+const PENDING = { threshold: 1.5, windowMs: 20_000 };
+const USAGE = { threshold: 80, windowMs: 60_000 };
 /** Scale-down goes by the highest demand of this long (the public API's stabilisation). */
 const STABILISATION_MS = 300_000;
 /** A short window that asks for this many times what is ready is a burst: followed at once, and for a minute not undone. */
@@ -46,62 +48,68 @@ const MINUTE_MS = 60_000;
 
 /**
  * Looks once more at an endpoint: how many replicas should it have, or null for "as they are". The demand is absolute
- * (requests that wait ÷ requests a replica may have waiting), so replicas that are still on their way are not ordered
- * again. Never below one replica but for idleness, and never fewer while one is starting.
+ * (the load ÷ what one replica may have of it), so replicas that are still on their way are not ordered again. Never
+ * below one replica but for idleness, and never fewer while one is starting.
  */
 export function autoscale(
   memory: LoadMemory,
   look: Look,
   now: number,
 ): { memory: LoadMemory; decision: Decision | null } {
-  const pending = [
-    ...memory.pending.filter((s) => now - s.at < STABLE_MS),
-    { at: now, requests: look.pending },
-  ];
-  const threshold = pendingThreshold(look.scaling);
-  const asleep = look.targetReplica === 0;
-  if (asleep || look.readyReplica === 0) return { memory: { ...NO_MEMORY, pending }, decision: null };
+  if (look.targetReplica === 0 || look.readyReplica === 0) return { memory: NO_MEMORY, decision: null };
   if (isIdle(look, now)) {
     const reason = `no request for ${look.scaling.scaleToZeroTimeout} min`;
     return { memory: NO_MEMORY, decision: { replicas: 0, reason } };
   }
-  if (threshold === null) return { memory: { ...NO_MEMORY, pending }, decision: null };
+  const measured = measure(look);
+  if (!measured) return { memory, decision: null };
+  const { windowMs } = measured;
+  const load = [
+    ...memory.load.filter((s) => now - s.at < windowMs),
+    { at: now, replicas: measured.replicas },
+  ];
 
   const least = Math.max(1, look.scaling.minReplica);
-  const within = (replicas: number) =>
-    Math.min(Math.max(Math.ceil(replicas), least), Math.max(least, look.scaling.maxReplica));
-  const burst = mean(pending, PANIC_MS, now) / threshold;
+  const most = Math.max(least, look.scaling.maxReplica);
+  const within = (replicas: number) => Math.min(Math.max(Math.ceil(replicas), least), most);
+  const burst = mean(load, PANIC_MS, now);
   const panics = burst >= PANIC_FACTOR * look.readyReplica && within(burst) > look.targetReplica;
   const panicUntil = panics ? now + PANIC_HOLD_MS : memory.panicUntil;
-  const lasting = mean(pending, STABLE_MS, now) / threshold;
-  const stable = within(panics ? Math.max(burst, lasting) : lasting);
+  const lasting = mean(load, windowMs, now);
+  const wants = within(panics ? Math.max(burst, lasting) : lasting);
   const wanted = [
     ...memory.wanted.filter((w) => now - w.at < STABILISATION_MS),
-    { at: now, replicas: stable },
+    { at: now, replicas: wants },
   ];
-  const next: LoadMemory = { pending, wanted, panicUntil };
+  const next: LoadMemory = { load, wanted, panicUntil };
 
-  // The averages mean something only once the window is full, but for a burst.
-  const seen = now - (pending[0]?.at ?? now) >= STABLE_MS / 2;
-  if (stable > look.targetReplica && (panics || seen)) {
-    return { memory: next, decision: { replicas: stable, reason: upReason(pending, threshold) } };
+  // An average means something only once its window is half full, but for a burst.
+  const seen = now - (load[0]?.at ?? now) >= windowMs / 2;
+  if (wants > look.targetReplica && (panics || seen)) {
+    return { memory: next, decision: { replicas: wants, reason: measured.reason } };
   }
   const settled = look.startingReplica === 0 && now >= panicUntil;
   const lookedLong = now - (wanted[0]?.at ?? now) >= STABILISATION_MS - 2 * PANIC_MS;
   const highest = Math.max(...wanted.map((w) => w.replicas));
   if (settled && lookedLong && highest < look.targetReplica) {
-    return {
-      memory: next,
-      decision: { replicas: highest, reason: `enough for the last ${STABILISATION_MS / MINUTE_MS} min` },
-    };
+    const reason = `enough for the last ${STABILISATION_MS / MINUTE_MS} min`;
+    return { memory: next, decision: { replicas: highest, reason } };
   }
   return { memory: next, decision: null };
 }
 
-/** Requests one replica may have waiting; null when the endpoint scales by a measure that is not taken here. */
-function pendingThreshold({ measure }: Scaling): number | null {
-  if (measure === null) return DEFAULT_PENDING;
-  return 'pendingRequests' in measure ? (measure.pendingRequests ?? DEFAULT_PENDING) : null;
+/** The load by the endpoint's own measure, in replicas it would fill; null when it is not known at the moment. */
+function measure({ scaling, pending, cpuPercent, readyReplica }: Look) {
+  const by = scaling.measure ?? { pendingRequests: null };
+  if ('pendingRequests' in by) {
+    const threshold = by.pendingRequests ?? PENDING.threshold;
+    const reason = `${pending} requests wait; a replica may have ${threshold}`;
+    return { replicas: pending / threshold, windowMs: PENDING.windowMs, reason };
+  }
+  if (cpuPercent === null) return null;
+  const threshold = by.hardwareUsage ?? USAGE.threshold;
+  const reason = `${Math.round(cpuPercent)} % of CPU in use; the limit is ${threshold} %`;
+  return { replicas: (readyReplica * cpuPercent) / threshold, windowMs: USAGE.windowMs, reason };
 }
 
 function isIdle({ scaling, pending, inFlight, readySince, lastRequestAt }: Look, now: number): boolean {
@@ -110,11 +118,7 @@ function isIdle({ scaling, pending, inFlight, readySince, lastRequestAt }: Look,
   return now - Math.max(readySince, lastRequestAt ?? 0) >= scaling.scaleToZeroTimeout * MINUTE_MS;
 }
 
-function mean(samples: LoadMemory['pending'], windowMs: number, now: number): number {
+function mean(samples: LoadMemory['load'], windowMs: number, now: number): number {
   const recent = samples.filter((s) => now - s.at < windowMs);
-  return recent.reduce((sum, s) => sum + s.requests, 0) / Math.max(1, recent.length);
-}
-
-function upReason(samples: LoadMemory['pending'], threshold: number): string {
-  return `${samples.at(-1)?.requests ?? 0} requests wait, more than ${threshold} for each replica`;
+  return recent.reduce((sum, s) => sum + s.replicas, 0) / Math.max(1, recent.length);
 }

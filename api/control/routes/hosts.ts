@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { EndpointsError } from '../../../spec/errors.ts';
-import { joinHost, PROGRESS_STAGES, reportProgress } from '../../../store/hosts.ts';
+import { joinHost, PROGRESS_STAGES, reportProgress, reportUsage } from '../../../store/hosts.ts';
 import { readInstallation } from '../../../store/installation.ts';
 import { guard } from '../../auth/guard.ts';
 import type { ControlApp, ControlDeps } from '../context.ts';
@@ -37,6 +37,8 @@ const joined = z.object({
 const PRIVATE_JWK_PARTS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'k'];
 
 const MAX_PROGRESS_TEXT = 500;
+/** Of one host. */
+const MAX_REPLICAS = 1000;
 
 /** What host agents say to this installation. They have no access to the store. Not part of the public API. */
 export function hostRoutes(app: ControlApp, deps: ControlDeps): void {
@@ -101,5 +103,27 @@ export function hostRoutes(app: ControlApp, deps: ControlDeps): void {
     handler: async (request) => ({
       updated: await reportProgress(deps.store, request.params.hostId, request.body),
     }),
+  });
+
+  app.route({
+    method: 'POST',
+    url: '/internal/hosts/:hostId/usage',
+    onRequest: mayJoin,
+    schema: {
+      hide: true,
+      params: z.object({ hostId }),
+      body: z.object({
+        replicas: z
+          .array(
+            z.object({ replicaId: z.string().min(1).max(64), cpuPercent: z.number().min(0).max(1_000_000) }),
+          )
+          .max(MAX_REPLICAS),
+      }),
+      response: { 200: z.object({}) },
+    },
+    handler: async (request) => {
+      await reportUsage(deps.store, request.params.hostId, request.body.replicas);
+      return {};
+    },
   });
 }
