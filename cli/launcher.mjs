@@ -1,6 +1,7 @@
 // Plain JavaScript without dependencies: it runs before anything is installed.
 import { spawn } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -16,11 +17,12 @@ export function requireNode(version = process.versions.node) {
   process.exit(1);
 }
 
-/** Runs `npm ci` when `node_modules` is missing or older than the lock file; ends the process when that fails. */
+/** Runs `npm ci` when what is installed is not what the lock file names; ends the process when that fails. */
 export async function ensureDependencies() {
-  const installed = join(ROOT, 'node_modules', '.package-lock.json');
   const lock = join(ROOT, 'package-lock.json');
-  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return;
+  const wanted = createHash('sha256').update(readFileSync(lock)).digest('hex');
+  const stamp = join(ROOT, 'node_modules', '.installed-lock');
+  if (isInstalled(lock, stamp, wanted)) return;
   const started = performance.now();
   console.error('… dependencies: npm ci');
   const code = await run('npm', ['ci', '--no-audit', '--no-fund']);
@@ -28,7 +30,15 @@ export async function ensureDependencies() {
     console.error(`✖ dependencies: npm ci failed in ${ROOT} (exit code ${code}); its own lines are above`);
     process.exit(1);
   }
+  writeFileSync(stamp, wanted);
   console.error(`✔ dependencies [${((performance.now() - started) / 1000).toFixed(1)}s]`);
+}
+
+/** By content where we installed, because switching branches touches files; by age where somebody ran npm by hand. */
+function isInstalled(lock, stamp, wanted) {
+  if (existsSync(stamp)) return readFileSync(stamp, 'utf8') === wanted;
+  const installed = join(ROOT, 'node_modules', '.package-lock.json');
+  return existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs;
 }
 
 /** Registers the TypeScript loader in this process and imports a module of this project. */
