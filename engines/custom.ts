@@ -19,6 +19,7 @@ export const custom: Engine<CustomImage> = {
   apiKeyVariable: null,
   metrics: null,
   checkArgs: () => null,
+  checkSettings: () => null,
   ownsVariable: () => false,
   selectFiles: (files) => ({ ok: true, files: [...files] }),
   container: ({ settings, instance, env, command, args, gpus }) => {

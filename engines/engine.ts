@@ -10,6 +10,23 @@ export type FileSelection =
   /** `message` says what was looked for, what the repository has, and what to set. */
   | { ok: false; code: ErrorCode; message: string };
 
+/** What of the owner's model an engine looks at besides its settings. */
+export interface ModelRequest {
+  /** Hub pipeline tag, such as `text-generation`; null when the owner did not say. */
+  task: string | null;
+  command: readonly string[];
+  args: readonly string[];
+  env: Readonly<Record<string, string>>;
+}
+
+/** A contradiction between settings, or between settings and hardware. */
+export interface SettingsRefusal {
+  /** Dotted path in the request, such as `model.image.vLLM.tensorParallelSize`. */
+  field: string;
+  /** What contradicts what, and what to set instead. */
+  message: string;
+}
+
 export interface ContainerInput<Settings> {
   settings: Settings;
   instance: Instance;
@@ -21,6 +38,7 @@ export interface ContainerInput<Settings> {
   gpus: number[];
   /** Name under which the engine serves the model: the repository. */
   servedName: string;
+  task?: string | null;
 }
 
 /** The names under which every engine's numbers are known here. */
@@ -31,7 +49,11 @@ export type EngineMetric =
   | 'generatedTokens'
   | 'kvUsage'
   | 'ttft'
-  | 'requestLatency';
+  | 'interTokenLatency'
+  | 'requestLatency'
+  | 'queueTime'
+  | 'successes'
+  | 'failures';
 
 /** How a container ended, as Docker and its log tell it. */
 export interface ContainerEnd {
@@ -49,7 +71,13 @@ export interface Engine<Settings> {
   /** The file that holds the settings' schema is `spec/images.ts`; this is its key in `model.image`. */
   readonly variant: string;
   /** Which files of the repository the engine needs below `/repository`. */
-  selectFiles(files: readonly RepositoryFile[], settings: Settings): FileSelection;
+  selectFiles(
+    files: readonly RepositoryFile[],
+    settings: Settings,
+    model?: Pick<ModelRequest, 'args' | 'env'>,
+  ): FileSelection;
+  /** Why these settings cannot run on this instance, or contradict each other or the request; null when they can. */
+  checkSettings(settings: Settings, instance: Instance, model: ModelRequest): SettingsRefusal | null;
   /** Why the owner's arguments cannot be used, naming the field; null when they can. */
   checkArgs(args: readonly string[]): string | null;
   /** True for a variable the platform sets itself: one of that name given by the owner, secret or not, is left out. */
@@ -60,7 +88,11 @@ export interface Engine<Settings> {
   healthRoute(settings: Settings): string | null;
   readiness(settings: Settings): HttpProbe | null;
   /** A smallest real inference; null where the platform cannot know one. */
-  inference(settings: Settings, servedName: string): HttpProbe | null;
+  inference(
+    settings: Settings,
+    servedName: string,
+    model?: Pick<ModelRequest, 'task' | 'args'>,
+  ): HttpProbe | null;
   /** Environment variable through which the engine takes its API key; null when it has none. */
   readonly apiKeyVariable: string | null;
   readonly metrics: Partial<Record<EngineMetric, string>> | null;

@@ -6,6 +6,8 @@ interface FailureRule {
   pattern: RegExp;
   /** What it means and what to do; the engine's own line follows it. */
   meaning: string;
+  /** A number the engine printed that makes the advice exact; null when this line has none. */
+  advise?: (line: string) => string | null;
 }
 
 /**
@@ -16,7 +18,8 @@ interface FailureRule {
 export const FAILURE_RULES: readonly FailureRule[] = [
   {
     code: 'HUB_GATED',
-    pattern: /gated repo|GatedRepo|403 Client Error.*(huggingface|hf\.co)|Access to model .* is restricted/i,
+    pattern:
+      /gated repo|GatedRepo|403 Client Error.*(huggingface|hf\.co)|HTTP status client error \(403|Access to model .* is restricted/i,
     meaning: 'The model is gated. Accept its licence on the Hub and give a token that has access.',
   },
   {
@@ -27,7 +30,7 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   {
     code: 'HUB_NOT_FOUND',
     pattern:
-      /401 Client Error.*(huggingface|hf\.co)|RepositoryNotFound|Repository Not Found|404 Client Error.*(huggingface|hf\.co)|not a valid model identifier/i,
+      /401 Client Error.*(huggingface|hf\.co)|HTTP status client error \(40[14]|RepositoryNotFound|Repository Not Found|404 Client Error.*(huggingface|hf\.co)|not a valid model identifier/i,
     meaning:
       'The repository does not exist, is private or is gated. Check its name and give a token that may read it.',
   },
@@ -51,25 +54,55 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   {
     code: 'UNSUPPORTED_ARCH',
     pattern:
-      /are not supported for now|unknown model architecture|Model is not supported|failed to be inspected/i,
+      /are not supported for now|unknown model architecture|Model is not supported|failed to be inspected|Failed to parse `?config\.json|does not recognize this architecture/i,
     meaning:
       'This engine image does not know the architecture of the model. Use a newer image or another engine.',
   },
   {
     code: 'BAD_ARGS',
-    pattern: /trust_remote_code/i,
+    // A sentence about it: engines also print it among all their settings at every start.
+    pattern:
+      /\b(pass|set|setting|argument|option|requires?)\b.{0,60}trust_remote_code|contains custom code which must be executed/i,
     meaning: 'The model brings code of its own, which is not run unless model.args allow it explicitly.',
   },
   {
     code: 'BAD_ARGS',
     pattern:
-      /unrecognized arguments|unexpected argument|ArgumentValidation|error: invalid argument|error while handling (argument|environment variable)|error: argument |error: the argument/i,
+      /unrecognized arguments|unexpected argument|ArgumentValidation|error: invalid argument|error while handling (argument|environment variable)|error: argument |error: the argument|error: invalid value|error: the following required arguments/i,
     meaning: 'The engine refused its arguments. Correct model.args, model.env or the image settings.',
   },
   {
     code: 'BAD_ARGS',
     pattern: /KV cache is needed, which is larger/i,
     meaning: 'The context does not fit. Use the length the engine prints as the greatest possible, or less.',
+    advise: (line) => {
+      const [, longest] = /estimated maximum model length is (\d+)/i.exec(line) ?? [];
+      return longest === undefined
+        ? null
+        : `The context does not fit into what the weights leave. Set --max-model-len ${longest} or less in model.args, or take a larger instance.`;
+    },
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /max_model_len \(\d+\) is greater than the derived/i,
+    meaning: 'The context asked for is longer than the model was made for. Ask for less, or leave it out.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /must be divisible by (the )?(tensor parallel|num_shard|tp_size|world size)/i,
+    meaning:
+      'The model cannot be split over so many GPUs: they must divide its attention heads. Set another tensorParallelSize, or take an instance with another number of GPUs.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /`?--pooling`? arg is not set|Splade pooling is not supported/i,
+    meaning: 'The model does not say how to pool, or cannot pool so. Set model.image.tei.pooling.',
+  },
+  {
+    code: 'BAD_ARGS',
+    pattern: /maximum input length is .*exceeds .*--max-batch-tokens/i,
+    meaning:
+      'One longest input does not fit into a batch. Raise model.image.tei.maxBatchTokens, or leave it out.',
   },
   {
     code: 'BAD_ARGS',
@@ -86,7 +119,7 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   {
     code: 'NO_GPU',
     pattern:
-      /could not select device driver|nvidia-smi'? command not found|Failed to infer device type|NotEnoughCUDADevices|no CUDA-capable device|CUDA driver version is insufficient/i,
+      /could not select device driver|nvidia-smi'? command not found|Failed to infer device type|NotEnoughCUDADevices|no CUDA-capable device|CUDA driver version is insufficient|NVIDIA driver on your system is too old|is only supported on Cuda devices/i,
     meaning:
       'The container sees no usable GPU. Check the driver and the NVIDIA Container Toolkit of the host.',
   },
@@ -102,7 +135,8 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   },
   {
     code: 'HOST_OOM',
-    pattern: /NCCL error|ncclCommInitRank|bus error|insufficient shared memory/i,
+    pattern:
+      /NCCL error|ncclCommInitRank|bus error|insufficient shared memory|creating shared memory segment/i,
     meaning: 'The shared memory of the container did not suffice. Take an instance with more memory.',
   },
   {
@@ -128,7 +162,8 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   },
   {
     code: 'HUB_UNREACHABLE',
-    pattern: /Temporary failure in name resolution|Could not resolve host|(429|5\d\d) (Client|Server) Error/i,
+    pattern:
+      /Temporary failure in name resolution|Could not resolve host|(429|5\d\d) (Client|Server) Error|HTTP status (client|server) error \((429|5\d\d)|(huggingface\.co|hf\.co).*(Read timed out|Connection reset|Max retries exceeded)/i,
     meaning: 'The engine could not download something it asked for.',
   },
 ];
@@ -153,7 +188,10 @@ function findCause(engine: string, end: ContainerEnd): Pick<Failure, 'code' | 'm
   const lines = end.logTail.split('\n');
   for (const rule of FAILURE_RULES) {
     const line = lines.find((text) => rule.pattern.test(text));
-    if (line) return { code: rule.code, message: `${engine}: ${rule.meaning} It said: ${sentence(line)}` };
+    if (line) {
+      const meaning = rule.advise?.(line) ?? rule.meaning;
+      return { code: rule.code, message: `${engine}: ${meaning} It said: ${sentence(line)}` };
+    }
   }
   return byExitCode(engine, end);
 }

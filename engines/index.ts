@@ -1,10 +1,33 @@
-import { type CustomImage, type Image, type LlamacppImage, variantOf } from '../spec/images.ts';
+import {
+  type CustomImage,
+  type HuggingfaceImage,
+  type Image,
+  type ImageVariant,
+  type LlamacppImage,
+  type SglangImage,
+  type TeiImage,
+  type TgiImage,
+  type VllmImage,
+  variantOf,
+} from '../spec/images.ts';
 import { custom } from './custom.ts';
 import type { Engine } from './engine.ts';
+import { huggingface } from './huggingface.ts';
 import { llamacpp } from './llamacpp.ts';
+import { sglang } from './sglang.ts';
+import { tei } from './tei.ts';
+import { tgi } from './tgi.ts';
+import { vllm } from './vllm.ts';
 
 /** The settings of any engine. */
-export type EngineSettings = CustomImage | LlamacppImage;
+export type EngineSettings =
+  | CustomImage
+  | HuggingfaceImage
+  | LlamacppImage
+  | SglangImage
+  | TeiImage
+  | TgiImage
+  | VllmImage;
 
 /**
  * The engine that runs an image, and the settings to hand to its functions: always these two together, as in
@@ -16,7 +39,15 @@ export function engineFor(image: Image): { engine: Engine<EngineSettings>; setti
 }
 
 /** All engines by their key in `model.image`. */
-export const ENGINES: Readonly<Record<'custom' | 'llamacpp', Engine<EngineSettings>>> = { custom, llamacpp };
+export const ENGINES: Readonly<Record<ImageVariant, Engine<EngineSettings>>> = {
+  custom,
+  huggingface,
+  llamacpp,
+  sGLang: sglang,
+  tei,
+  tgi,
+  vLLM: vllm,
+};
 
 /**
  * The engine of this name (`Engine.name`, which a replica's plan carries), for what does not need its settings.

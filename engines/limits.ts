@@ -12,3 +12,11 @@ export function limitsOf(instance: Instance): { cpus: number; memoryBytes: numbe
     pidsLimit: PIDS_LIMIT,
   };
 }
+
+/**
+ * Shared memory for processes that pass tensors to each other: Docker's 64 MiB breaks NCCL and data loaders. It counts
+ * as memory of the container, hence never more than half of it.
+ */
+export function sharedMemory(instance: Instance, upToGib: number): number {
+  return Math.floor(Math.min(upToGib, instance.memoryGb / 2) * GIB);
+}

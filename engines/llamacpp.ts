@@ -70,8 +70,9 @@ export const llamacpp: Engine<LlamacppImage> = {
     generatedTokens: 'llamacpp:tokens_predicted_total',
   },
   checkArgs,
+  checkSettings: () => null,
   ownsVariable: (name) => OWNED_VARIABLES.has(name),
-  selectFiles: selectGguf,
+  selectFiles: (files, settings) => selectGguf(files, settings),
   container: (input) => {
     const refusal = checkArgs(input.args);
     if (refusal) throw new EndpointsError('BAD_ARGS', refusal);

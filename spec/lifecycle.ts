@@ -127,6 +127,8 @@ export interface ContainerDescription {
   memoryBytes: number;
   shmBytes: number;
   pidsLimit: number;
+  /** Limits of a process other than Docker's; -1 is none. */
+  ulimits?: { name: string; soft: number; hard: number }[];
   /** Device indexes of the GPUs this replica may use. */
   gpus: number[];
   stopSignal: string;

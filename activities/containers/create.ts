@@ -60,6 +60,15 @@ export function containerOptions(
       CpuQuota: Math.round(container.cpus * CPU_PERIOD_US),
       PidsLimit: container.pidsLimit,
       ShmSize: container.shmBytes,
+      ...(container.ulimits?.length
+        ? {
+            Ulimits: container.ulimits.map(({ name, soft, hard }) => ({
+              Name: name,
+              Soft: soft,
+              Hard: hard,
+            })),
+          }
+        : {}),
       SecurityOpt: ['no-new-privileges'],
       CapDrop: ['ALL'],
       // An engine that has not installed its signal handlers yet would ignore SIGTERM as process 1.

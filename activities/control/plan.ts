@@ -38,7 +38,7 @@ async function pinRevision(
   const { model } = found.spec;
   const resolved = await hub.resolveModel({ repository: model.repository, revision: model.revision });
   const { engine, settings } = engineFor(model.image);
-  const selection = engine.selectFiles(resolved.files, settings);
+  const selection = engine.selectFiles(resolved.files, settings, model);
   if (!selection.ok) throw new EndpointsError(selection.code, selection.message);
   await pinWeights(store, endpointId, revision, {
     repository: model.repository,
@@ -86,6 +86,7 @@ async function planReplica(
       args: model.args,
       gpus: place?.gpus ?? [],
       servedName: model.repository,
+      task: model.task,
     }),
     sealed: await seal(host.public_key, {
       ...own,
@@ -95,7 +96,7 @@ async function planReplica(
     readiness: {
       engine: engine.name,
       health: engine.readiness(settings),
-      inference: engine.inference(settings, model.repository),
+      inference: engine.inference(settings, model.repository, model),
       deadlineMs: config.lifecycle.readyDeadlineSeconds * 1000,
     },
   };

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import { engineFor } from '../../engines/index.ts';
 import type { EndpointSpec } from '../../spec/endpoint.ts';
 import { EndpointsError, errorMessage } from '../../spec/errors.ts';
+import { findInstance, type Instance, type Vendor } from '../../spec/hardware.ts';
 import type { WeightsPlan } from '../../spec/lifecycle.ts';
 import type { ModelSource } from './context.ts';
 
@@ -9,21 +10,27 @@ import type { ModelSource } from './context.ts';
 const HUB_DEADLINE_MS = 5000;
 
 /**
- * Asks the engine whether it can take the arguments, and the Hub for the commit and the files that this model needs, so
- * that what is wrong is told to whoever wrote it.
+ * Asks the engine whether it can take the settings and arguments on this hardware, and the Hub for the commit and the
+ * files that this model needs, so that what is wrong is told to whoever wrote it.
  * Null when the Hub does not answer in time: the write is accepted, and the workflow asks again.
  * @throws EndpointsError VALIDATION_FAILED, HUB_NOT_FOUND, HUB_GATED, HUB_AUTH, HUB_REVISION, NO_USABLE_FILE
  */
 export async function resolveWeights(
   hub: ModelSource,
-  model: EndpointSpec['model'],
+  spec: Pick<EndpointSpec, 'model' | 'compute' | 'provider'>,
+  vendors: readonly Vendor[],
   log: FastifyBaseLogger,
   deadlineMs = HUB_DEADLINE_MS,
 ): Promise<WeightsPlan | null> {
+  const { model } = spec;
   const { repository, revision } = model;
   const { engine, settings } = engineFor(model.image);
   const refusal = engine.checkArgs(model.args);
   if (refusal) throw new EndpointsError('VALIDATION_FAILED', `model.args: ${refusal}`);
+  const instance = instanceOf(spec, vendors);
+  const contradiction = instance && engine.checkSettings(settings, instance, model);
+  if (contradiction)
+    throw new EndpointsError('VALIDATION_FAILED', `${contradiction.field}: ${contradiction.message}`);
   let found: Awaited<ReturnType<ModelSource['resolveModel']>>;
   try {
     found = await Promise.race([hub.resolveModel({ repository, revision }), passed(deadlineMs)]);
@@ -35,9 +42,19 @@ export async function resolveWeights(
     log.warn({ repository, reason: errorMessage(error) }, 'the Hub did not answer; the workflow will ask');
     return null;
   }
-  const selected = engine.selectFiles(found.files, settings);
+  const selected = engine.selectFiles(found.files, settings, model);
   if (!selected.ok) throw new EndpointsError(selected.code, `model.repository: ${selected.message}`);
   return { repository, commit: found.commit, files: selected.files };
+}
+
+/** Null for hardware that has left the catalogue since the endpoint was made. */
+function instanceOf(
+  { compute, provider }: Pick<EndpointSpec, 'compute' | 'provider'>,
+  vendors: readonly Vendor[],
+): Instance | null {
+  const { accelerator, instanceType: type, instanceSize: size } = compute;
+  const found = findInstance(vendors, { ...provider, accelerator, type, size });
+  return found.ok ? found.instance : null;
 }
 
 function passed(deadlineMs: number): Promise<never> {
@@ -51,6 +68,6 @@ export function sameFiles(a: EndpointSpec['model'], b: EndpointSpec['model']): b
   return (
     a.repository === b.repository &&
     a.revision === b.revision &&
-    JSON.stringify(a.image) === JSON.stringify(b.image)
+    JSON.stringify([a.image, a.args, a.env]) === JSON.stringify([b.image, b.args, b.env])
   );
 }

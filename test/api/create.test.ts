@@ -287,9 +287,22 @@ describe('api: create', () => {
     ],
     [
       'an unknown image variant',
-      'model.image.vLLM',
-      'vLLM',
-      (n) => createBody(n, { model: { image: { vLLM: { url: 'x' } } } }),
+      'model.image.hfServe',
+      'hfServe',
+      (n) => createBody(n, { model: { image: { hfServe: { url: 'x' } } } }),
+    ],
+    [
+      'a GPU engine on a CPU instance',
+      'model.image.vLLM.url',
+      'needs a GPU',
+      (n) => createBody(n, { model: { image: { vLLM: { url: 'vllm/vllm-openai:v0.23.0' } } } }),
+    ],
+    [
+      'a model spread over GPUs that are not there',
+      'model.image.vLLM.tensorParallelSize',
+      'product must be 1',
+      (n) =>
+        createBody(n, { model: { image: { vLLM: { url: 'vllm/vllm-openai-cpu', tensorParallelSize: 2 } } } }),
     ],
     ['no image variant', 'model.image', 'one', (n) => createBody(n, { model: { image: {} } })],
     [

@@ -111,6 +111,152 @@ const LOGS: [string, ErrorCode, string][] = [
   ['CPU', 'CPU_ISA', 'Illegal instruction (core dumped)'],
   ['port', 'PORT_IN_USE', '[Errno 98] error while attempting to bind: address already in use'],
   ['network', 'HUB_UNREACHABLE', 'socket.gaierror: [Errno -3] Temporary failure in name resolution'],
+  // vLLM
+  [
+    'vLLM: context, with the longest that fits',
+    'BAD_ARGS',
+    "ValueError: To serve at least one request with the models's max seq len (131072), (16.00 GiB KV cache is needed, which is larger than the available KV cache memory (4.10 GiB). Based on the available memory, the estimated maximum model length is 33584.\nRuntimeError: Engine core initialization failed. See root cause above.",
+  ],
+  [
+    'vLLM: nothing left for the cache',
+    'GPU_OOM',
+    'ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine.',
+  ],
+  [
+    'vLLM: broken architecture',
+    'UNSUPPORTED_ARCH',
+    "ValueError: Model architectures ['FooModel'] failed to be inspected.",
+  ],
+  [
+    'vLLM: unknown to Transformers',
+    'UNSUPPORTED_ARCH',
+    'ValueError: The checkpoint has model type `foo` but Transformers does not recognize this architecture.',
+  ],
+  [
+    'vLLM: no device',
+    'NO_GPU',
+    'RuntimeError: Failed to infer device type, please set VLLM_LOGGING_LEVEL=DEBUG',
+  ],
+  [
+    'vLLM: old driver',
+    'NO_GPU',
+    'RuntimeError: The NVIDIA driver on your system is too old (found version 12020).',
+  ],
+  [
+    'vLLM: heads',
+    'BAD_ARGS',
+    'ValueError: Total number of attention heads (14) must be divisible by tensor parallel size (4).',
+  ],
+  [
+    'vLLM: beyond the model',
+    'BAD_ARGS',
+    'ValueError: User-specified max_model_len (99999) is greater than the derived max_model_len (max_position_embeddings=2048)',
+  ],
+  [
+    'vLLM: communication',
+    'HOST_OOM',
+    'RuntimeError: NCCL error in: ncclCommInitRank, unhandled system error\ntorch.distributed.DistBackendError',
+  ],
+  [
+    'vLLM: shared memory',
+    'HOST_OOM',
+    'Error while creating shared memory segment /dev/shm/nccl-x (size 9637888), error: No space left on device (28)',
+  ],
+  ['vLLM: bad value', 'BAD_ARGS', "vllm serve: error: argument --max-num-seqs: invalid int value: 'x'"],
+  // SGLang
+  [
+    'SGLang: no room beside the weights, under a dump of all settings',
+    'GPU_OOM',
+    "server_args=ServerArgs(model_path='/repository', trust_remote_code=False, port=30000)\nRuntimeError: Not enough memory. Please try to increase --mem-fraction-static.\nScheduler hit an exception: Traceback (most recent call last):",
+  ],
+  [
+    'SGLang: memory',
+    'GPU_OOM',
+    'Scheduler hit an exception: Traceback\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.',
+  ],
+  [
+    'SGLang: code of its own',
+    'BAD_ARGS',
+    'The repository /repository contains custom code which must be executed to correctly load the model.',
+  ],
+  // TGI
+  [
+    'TGI: host memory',
+    'HOST_OOM',
+    'ERROR text_generation_launcher: Shard process was signaled to shutdown with signal 9 rank=0\nError: ShardCannotStart',
+  ],
+  [
+    'TGI: token limits',
+    'GPU_OOM',
+    'RuntimeError: Not enough memory to handle `max_total_tokens=32768`. You need to decrease it.\nError: ShardCannotStart',
+  ],
+  ['TGI: GPUs', 'NO_GPU', 'Error: NotEnoughCUDADevices("`sharded` is true but only found 1 CUDA devices")'],
+  [
+    'TGI: limits that contradict',
+    'BAD_ARGS',
+    'Error: ArgumentValidation("`max_input_tokens` must be < `max_total_tokens`")',
+  ],
+  [
+    'TGI: gated',
+    'HUB_GATED',
+    'Download encountered an error:\nCannot access gated repo for url https://huggingface.co/x/y\nError: DownloadError',
+  ],
+  ['TGI: bad value', 'BAD_ARGS', "error: invalid value 'x' for '--quantize <QUANTIZE>'"],
+  // TEI
+  [
+    'TEI: no tokenizer',
+    'FILE_MISSING',
+    'Error: tokenizer.json not found. text-embeddings-inference only supports fast tokenizers',
+  ],
+  ['TEI: no config', 'FILE_MISSING', 'Error: `config.json` not found'],
+  [
+    'TEI: unknown type',
+    'UNSUPPORTED_ARCH',
+    'Error: Failed to parse `config.json`\n\nCaused by:\n    unknown variant `foo`',
+  ],
+  [
+    'TEI: model',
+    'UNSUPPORTED_ARCH',
+    'Error: Could not create backend\n\nCaused by:\n    Could not start backend: Model is not supported',
+  ],
+  [
+    'TEI: pooling not known',
+    'BAD_ARGS',
+    'Error: The `--pooling` arg is not set and we could not find a pooling configuration (`1_Pooling/config.json`) for this model.',
+  ],
+  [
+    'TEI: pooling not possible',
+    'BAD_ARGS',
+    'Error: Splade pooling is not supported: model is not a ForMaskedLM model',
+  ],
+  ['TEI: build for another GPU', 'UNSUPPORTED_ARCH', 'Error: cuda compute cap 70 is not supported'],
+  ['TEI: dtype', 'BAD_ARGS', 'Error: DType bfloat16 is not supported'],
+  [
+    'TEI: GPU only',
+    'NO_GPU',
+    'Caused by:\n    GTE is only supported on Cuda devices in fp16 with flash attention v2 enabled',
+  ],
+  [
+    'TEI: batch',
+    'BAD_ARGS',
+    'Error: The maximum input length is 8192, which exceeds `--max-batch-tokens` 4096',
+  ],
+  ['TEI: no GPU', 'NO_GPU', "Error: 'nvidia-smi' command not found."],
+  [
+    'TEI: unauthorized',
+    'HUB_NOT_FOUND',
+    'Error: Could not download model artifacts\n\nCaused by:\n    request error: HTTP status client error (401 Unauthorized) for url (https://huggingface.co/x/y)',
+  ],
+  [
+    'TEI: forbidden',
+    'HUB_GATED',
+    'HTTP status client error (403 Forbidden) for url (https://huggingface.co/x/y)',
+  ],
+  [
+    'TEI: overloaded Hub',
+    'HUB_UNREACHABLE',
+    'HTTP status server error (503 Service Unavailable) for url (https://huggingface.co/x/y)',
+  ],
 ];
 
 const end = (logTail: string, exitCode = 1, oomKilled = false) => ({ exitCode, oomKilled, logTail });
@@ -138,6 +284,17 @@ describe('why a container ended', () => {
   it("repeats the engine's own sentence without its time stamp", () => {
     const { message } = classifyEnd('llama.cpp', end('0.00.041.953 E gguf: failed to open GGUF file   x'));
     assert.match(message, /It said: gguf: failed to open GGUF file x$/);
+  });
+
+  it('turns the length that would fit into advice', () => {
+    const log =
+      'ValueError: 16.0 GiB KV cache is needed, which is larger than the available KV cache memory (4.1 GiB). Based on the available memory, the estimated maximum model length is 33584.';
+    assert.match(classifyEnd('vLLM', end(log)).message, /Set --max-model-len 33584 or less/);
+  });
+
+  it('does not take a setting among all settings for a complaint', () => {
+    const log = "args: {'trust_remote_code': True}\nServerArgs(trust_remote_code=False)\nbroken";
+    assert.equal(classifyEnd('SGLang', end(log)).code, 'UNKNOWN');
   });
 
   const codes: [number, ErrorCode, RegExp][] = [

@@ -110,7 +110,7 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
       const where = { namespace: request.params.namespace, name: request.body.name };
       const wish = normalizeCreate(request.body, vendors);
       await assertNameFree(store, where.namespace, where.name);
-      const weights = await resolveWeights(deps.hub, wish.spec.model, request.log);
+      const weights = await resolveWeights(deps.hub, wish.spec, vendors, request.log);
       await createEndpoint(store, vault, { ...where, wish, weights, actor: actorOf(request) });
       tellWorkflow(deps, where);
       return showEndpoint(deps, where);
@@ -149,7 +149,7 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
       const seen = await readWish(store, vault, namespace, name);
       const expected = mergeUpdate(seen, request.body, vendors);
       const weights = needsNewContainers(seen, expected)
-        ? await resolveWeights(deps.hub, expected.spec.model, request.log)
+        ? await resolveWeights(deps.hub, expected.spec, vendors, request.log)
         : null;
       const where = { namespace, name, actor: actorOf(request) };
       const changed = await changeEndpoint(store, vault, where, (current) => {
