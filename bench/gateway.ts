@@ -3,7 +3,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
-import { bare, type Contender, haproxy, nginx, ours, REPLICAS } from './gateway/contenders.ts';
+import { bare, type Contender, haproxy, nginx, ours, REPLICAS, vllmRouter } from './gateway/contenders.ts';
 import { MEASURES, type Measures, measureOnce } from './gateway/measures.ts';
 import { accepts, has, installMissing, pinSelf, startNode } from './gateway/processes.ts';
 import { median } from './support/stage.ts';
@@ -52,8 +52,14 @@ try {
   const gateway = await ours(upstreamPorts, dir);
   closeWorld = gateway.close;
   contenders.push(gateway);
-  for (const other of [await nginx(upstreamPort, dir), await haproxy(upstreamPort, dir)])
+  for (const start of [
+    () => nginx(upstreamPort, dir),
+    () => haproxy(upstreamPort, dir),
+    () => vllmRouter(upstreamPorts),
+  ]) {
+    const other = await start();
     if (other) contenders.push(other);
+  }
   met = report(await rounds());
 } finally {
   for (const { process } of contenders) await process?.stop();

@@ -11,8 +11,6 @@ export interface RequestBody {
   open(): Buffer | Readable | null;
 }
 
-const NONE: RequestBody = { bytes: 0, replayable: true, open: () => null };
-
 /** Length as declared; null when the body is chunked, 0 when there is none. */
 export function declaredLength(req: IncomingMessage): number | null {
   if (req.headers['transfer-encoding'] !== undefined) return null;
@@ -27,44 +25,92 @@ export function declaredLength(req: IncomingMessage): number | null {
 export function takeBody(req: IncomingMessage, limitBytes: number, done: (body: RequestBody) => void): void {
   const length = declaredLength(req);
   if (length === 0) done(NONE);
-  else if (length !== null && length > limitBytes) done(streamed(req, [], 0));
-  else collect(req, limitBytes, done);
+  else if (length !== null && length > limitBytes) done(new StreamedBody(req, [], 0));
+  else new Collector(req, limitBytes, done);
 }
 
-function collect(req: IncomingMessage, limitBytes: number, done: (body: RequestBody) => void): void {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  const onData = (chunk: Buffer) => {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes <= limitBytes) return;
+/** A body in memory. */
+export class BufferedBody implements RequestBody {
+  readonly replayable = true;
+  readonly buffer: Buffer | null;
+
+  constructor(buffer: Buffer | null) {
+    this.buffer = buffer;
+  }
+
+  get bytes(): number {
+    return this.buffer?.length ?? 0;
+  }
+
+  open(): Buffer | null {
+    return this.buffer;
+  }
+}
+
+const NONE = new BufferedBody(null);
+
+/** What has come of a body so far. */
+class Collector {
+  readonly #req: IncomingMessage;
+  readonly #limitBytes: number;
+  readonly #done: (body: RequestBody) => void;
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+  #over = false;
+
+  constructor(req: IncomingMessage, limitBytes: number, done: (body: RequestBody) => void) {
+    this.#req = req;
+    this.#limitBytes = limitBytes;
+    this.#done = done;
+    req.on('data', (chunk: Buffer) => this.#take(chunk));
+    req.on('end', () => this.#end());
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#over) return;
+    this.#chunks.push(chunk);
+    this.#bytes += chunk.length;
+    if (this.#bytes <= this.#limitBytes) return;
     // Longer than it was worth keeping, and it had not said so: stream it, beginning with what has come.
-    req.pause();
-    req.off('data', onData);
-    req.off('end', onEnd);
-    done(streamed(req, chunks, bytes));
-  };
-  const onEnd = () => {
-    const buffer = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes);
-    done({ bytes, replayable: true, open: () => buffer });
-  };
-  req.on('data', onData);
-  req.on('end', onEnd);
+    this.#over = true;
+    this.#req.pause();
+    this.#req.removeAllListeners('data');
+    this.#done(new StreamedBody(this.#req, this.#chunks, this.#bytes));
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    const [first] = this.#chunks;
+    const whole = first && this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks, this.#bytes);
+    this.#done(new BufferedBody(whole));
+  }
 }
 
-function streamed(req: IncomingMessage, begin: Buffer[], bytes: number): RequestBody {
-  let stream: PassThrough | null = null;
-  const open = () => {
-    if (stream) return stream;
+/** A body that goes through once. */
+class StreamedBody implements RequestBody {
+  readonly replayable = false;
+  readonly bytes: number;
+  readonly #req: IncomingMessage;
+  readonly #begin: readonly Buffer[];
+  #stream: PassThrough | null = null;
+
+  constructor(req: IncomingMessage, begin: readonly Buffer[], bytes: number) {
+    this.#req = req;
+    this.#begin = begin;
+    this.bytes = bytes;
+  }
+
+  open(): Readable {
+    if (this.#stream) return this.#stream;
     // Between the two, so that an engine that stops reading does not take the client's connection with it.
-    stream = new PassThrough();
-    for (const chunk of begin) stream.write(chunk);
+    const stream = new PassThrough();
+    this.#stream = stream;
+    for (const chunk of this.#begin) stream.write(chunk);
     stream.once('close', () => {
-      req.unpipe();
-      req.resume();
+      this.#req.unpipe();
+      this.#req.resume();
     });
-    req.pipe(stream);
+    this.#req.pipe(stream);
     return stream;
-  };
-  return { bytes, replayable: false, open };
+  }
 }

@@ -7,7 +7,7 @@ import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts'
 import type { Ticket } from './load.ts';
 import type { Metrics } from './metrics.ts';
 import type { Target } from './replicas.ts';
-import { Seek, type SeekContext } from './seek.ts';
+import { Seek, type SeekContext, type Seeker } from './seek.ts';
 import { endpointKey } from './snapshot.ts';
 
 export interface ExchangeInput {
@@ -32,7 +32,7 @@ const MAX_RETRIES = 2;
  * One request and its one response. It is its own undici handler: attempts follow each other, never overlap, and end
  * with the first byte of a response; from there on there is no second engine.
  */
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   readonly #in: ExchangeInput;
   readonly #seek: Seek;
   readonly #beganAt = performance.now();
@@ -53,11 +53,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   constructor(input: ExchangeInput) {
     this.#in = input;
-    this.#seek = new Seek(input.context, input.endpoint, {
-      holdMs: input.holdMs,
-      found: (target) => this.#send(target),
-      refused: (refusal) => this.#refuse(refusal),
-    });
+    this.#seek = new Seek(input.context, input.endpoint, input.holdMs, this);
   }
 
   begin(): void {
@@ -71,7 +67,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     });
   }
 
-  #send(target: Target): void {
+  found(target: Target): void {
     const { req, endpoint, path, requestId, ticket } = this.#in;
     const body = this.#body;
     if (body === null || this.#clientGone) return;
@@ -151,7 +147,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const code = 'code' in error ? error.code : undefined;
     if (this.#answered) this.#breakOff();
     else if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
-      this.#refuse({ kind: 'badRequest', message: `the request cannot be passed on: ${error.message}` });
+      this.refused({ kind: 'badRequest', message: `the request cannot be passed on: ${error.message}` });
     else this.#tryAgain(target, code);
   }
 
@@ -159,7 +155,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const poolClosed = code === 'UND_ERR_CLOSED' || code === 'UND_ERR_DESTROYED';
     const connectFailed = !this.#started && !poolClosed;
     if (!connectFailed && (this.#retries >= MAX_RETRIES || !this.#mayRepeat(code))) {
-      this.#refuse(this.#failed());
+      this.refused(this.#failed());
       return;
     }
     this.#in.context.metrics.retried();
@@ -190,7 +186,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     };
   }
 
-  #refuse(refusal: Refusal): void {
+  refused(refusal: Refusal): void {
     const { context, res, requestId, ticket } = this.#in;
     ticket.close();
     context.metrics.refused(refusal.kind);

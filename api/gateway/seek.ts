@@ -20,6 +20,12 @@ export interface SeekContext {
 /** Other replicas tried at once after a refused connection; after that the request is held like any other. */
 const MAX_RETRIES = 2;
 
+/** Who looks for a replica. One of the two is called, now or later; `found` again after a failed attempt. */
+export interface Seeker {
+  found(target: Target): void;
+  refused(refusal: Refusal): void;
+}
+
 /** Finds a replica for one request: at once where one can be had, else by waking the endpoint and waiting. */
 export class Seek {
   readonly #context: SeekContext;
@@ -27,29 +33,19 @@ export class Seek {
   /** The one the endpoint was found in. */
   readonly #snapshot: Snapshot | null;
   readonly #until: number;
-  readonly #found: (target: Target) => void;
-  readonly #refused: (refusal: Refusal) => void;
+  readonly #seeker: Seeker;
   #leave: (() => void) | null = null;
   #bytes = 0;
   /** Connections refused in a row, since the request was last held. */
   #failures = 0;
 
-  constructor(
-    context: SeekContext,
-    endpoint: RoutedEndpoint,
-    options: {
-      /** How long the request may be held in all. */
-      holdMs: number;
-      found: (target: Target) => void;
-      refused: (refusal: Refusal) => void;
-    },
-  ) {
+  /** `holdMs` is how long the request may be held in all. */
+  constructor(context: SeekContext, endpoint: RoutedEndpoint, holdMs: number, seeker: Seeker) {
     this.#context = context;
     this.#endpoint = endpoint;
     this.#snapshot = context.snapshot();
-    this.#until = Date.now() + options.holdMs;
-    this.#found = options.found;
-    this.#refused = options.refused;
+    this.#until = Date.now() + holdMs;
+    this.#seeker = seeker;
     // Before the body is read: a sleeping endpoint starts while it comes in.
     if (context.replicas.ready(endpoint.id).length === 0) context.waker.ask(endpoint);
   }
@@ -59,10 +55,10 @@ export class Seek {
     this.#bytes = bytes;
   }
 
-  /** Calls `found` or `refused`, now or later. `avoid` is taken only when there is no other. */
+  /** Looks for a replica. `avoid` is taken only when there is no other. */
   next(avoid: Target | null = null): void {
     const target = this.#failures > MAX_RETRIES ? null : this.#pick(avoid);
-    if (target) this.#found(target);
+    if (target) this.#seeker.found(target);
     else this.#wait();
   }
 
@@ -88,7 +84,7 @@ export class Seek {
 
   #wait(): void {
     const refusal = this.#enterHold();
-    if (refusal) this.#refused(refusal);
+    if (refusal) this.#seeker.refused(refusal);
   }
 
   /** Null when the request is held now, else why not. */
@@ -103,7 +99,7 @@ export class Seek {
     if (leftMs <= 0 || closing()) return this.#inVain();
     this.#leave = hold.enter(
       endpoint.id,
-      { bytes: this.#bytes, go: () => this.#resume(), giveUp: () => this.#refused(this.#inVain()) },
+      { bytes: this.#bytes, go: () => this.#resume(), giveUp: () => this.#seeker.refused(this.#inVain()) },
       leftMs,
     );
     if (this.#leave === null)

@@ -57,8 +57,7 @@ export function tunnel(input: TunnelInput): void {
   socket.on('finish', () => socket.destroy());
   socket.on('close', end);
 
-  const seek = new Seek(context, endpoint, {
-    holdMs: input.holdMs,
+  const seek = new Seek(context, endpoint, input.holdMs, {
     found: attempt,
     refused: (refusal) => {
       context.metrics.refused(refusal.kind);

@@ -16,18 +16,26 @@ export interface Target {
  * share would be all there is to see. All times are milliseconds.
  */
 
-/** The request a target gets; 1 KiB of JSON where it has a body. */
-export function requestText(target: Target, path: string, body = ''): string {
+/** What every completion is asked at. */
+export const PATH = '/v1/chat/completions';
+
+/** The body of a completion, 1 KiB; what the upstream is to do stands in `model`. */
+export function completion(model: string): string {
+  const stream = model !== 'fast';
+  return JSON.stringify({ model, stream, messages: [{ role: 'user', content: 'x'.repeat(940) }] });
+}
+
+function requestText(target: Target, model: string): string {
+  const body = completion(model);
   const lines = [
-    `${body ? 'POST' : 'GET'} ${target.prefix}${path} HTTP/1.1`,
+    `POST ${target.prefix}${PATH} HTTP/1.1`,
     `host: 127.0.0.1:${target.port}`,
     ...target.headers,
-    ...(body ? ['content-type: application/json', `content-length: ${body.length}`] : []),
+    'content-type: application/json',
+    `content-length: ${body.length}`,
   ];
   return `${lines.join('\r\n')}\r\n\r\n${body}`;
 }
-
-export const BODY = JSON.stringify({ messages: [{ role: 'user', content: 'x'.repeat(976) }] });
 
 async function open(port: number): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port, noDelay: true });
@@ -39,7 +47,7 @@ async function open(port: number): Promise<Socket> {
 
 /** Requests at an even rate, whether or not earlier ones are answered. Returns how long each took. */
 export async function constantRate(target: Target, perSecond: number, seconds: number): Promise<number[]> {
-  const request = requestText(target, '/fast', BODY);
+  const request = requestText(target, 'fast');
   const all: Socket[] = [];
   const idle: Socket[] = [];
   const times: number[] = [];
@@ -73,13 +81,13 @@ export async function streams(
   options: { count: number; chunks: number; everyMs: number },
 ): Promise<number[]> {
   const { count, chunks, everyMs } = options;
-  const path = `/stream?chunks=${chunks}&ms=${everyMs}`;
+  const request = requestText(target, `stream-${chunks}-${everyMs}`);
   const delays: number[] = [];
   const sockets = await Promise.all(Array.from({ length: count }, () => open(target.port)));
   const ends = sockets.map(async (socket, i) => {
     const over = readChunks(socket, (delay) => delays.push(delay));
     await sleep((i / count) * everyMs);
-    socket.write(requestText(target, path));
+    socket.write(request);
     await over;
   });
   await Promise.all(ends);
@@ -88,11 +96,13 @@ export async function streams(
 
 /** The first chunk is left out: it is late by the way of the request, which `firstChunks` measures. */
 function readChunks(socket: Socket, onDelay: (ms: number) => void): Promise<void> {
+  let head = true;
   let first = true;
   return new Promise((resolve, reject) => {
     socket.on('data', (text: string) => {
       const now = stamp();
-      if (first && !text.startsWith('HTTP/1.1 200')) reject(new Error(`an answer was not 200: ${text}`));
+      if (head && !text.startsWith('HTTP/1.1 200')) reject(new Error(`an answer was not 200: ${text}`));
+      head = false;
       for (const [, at] of text.matchAll(/data: ([\d.]+)\n/g)) if (!first) onDelay(now - Number(at));
       if (text.includes('data: ')) first = false;
       if (text.endsWith('0\r\n\r\n')) {
@@ -107,7 +117,7 @@ function readChunks(socket: Socket, onDelay: (ms: number) => void): Promise<void
 /** Requests for streams on connections that are open already, all at once. Returns the time to each one's first chunk. */
 export async function firstChunks(target: Target, count: number): Promise<number[]> {
   const sockets = await Promise.all(Array.from({ length: count }, () => open(target.port)));
-  const request = requestText(target, '/stream?chunks=2&ms=100');
+  const request = requestText(target, 'stream-2-100');
   // The proxies have seen the connections by then.
   await sleep(50);
   const answers = sockets.map((socket) => {
@@ -132,10 +142,10 @@ let aborts = 0;
 /** Leaves in the middle of a stream. Returns the time until the upstream's connection was gone. */
 export async function abort(target: Target, upstreamPort: number): Promise<number> {
   aborts += 1;
-  const id = `${process.pid}-${aborts}`;
+  const id = `${process.pid}x${aborts}`;
   const socket = await open(target.port);
   const begun = new Promise((resolve) => socket.once('data', resolve));
-  socket.write(requestText(target, `/abortable?id=${id}`));
+  socket.write(requestText(target, `abortable-${id}`));
   await begun;
   // Not in the same moment as a chunk.
   await sleep(5);

@@ -51,7 +51,7 @@ export async function ours(
   return { name: 'ours', target, process, close: () => world.close() };
 }
 
-/** Null, and a line why, where the program is not there. */
+/** This and the others: null, and a line why, where the program is not there. */
 export async function nginx(upstreamPort: number, dir: string): Promise<Contender | null> {
   if (!has('nginx')) return absent('nginx');
   const port = await freePort();
@@ -103,7 +103,20 @@ backend engine
   return { name: 'haproxy', target: plain(port), process };
 }
 
-function absent(program: string): null {
-  console.log(`${program}: left out, it is not installed (apt-get install ${program})`);
+/** A router of the same trade, in Rust: it reads each body into a typed request and writes a new one. */
+export async function vllmRouter(upstreamPorts: readonly number[]): Promise<Contender | null> {
+  if (!has('vllm-router')) return absent('vllm-router', 'pipx install vllm-router, and have it on the PATH');
+  const port = await freePort();
+  const workers = upstreamPorts.map((upstream) => `http://127.0.0.1:${upstream}`);
+  const options = ['--host', '127.0.0.1', '--policy', 'round_robin', '--log-level', 'error'];
+  const ports = ['--port', String(port), '--prometheus-port', String(await freePort())];
+  const args = [...options, ...ports, '--worker-urls', ...workers];
+  const process = startPinned(PROXY_CORE, 'vllm-router', args);
+  await accepts(port);
+  return { name: 'vllm-router', target: plain(port), process };
+}
+
+function absent(program: string, how = `apt-get install ${program}`): null {
+  console.log(`${program}: left out, it is not installed (${how})`);
   return null;
 }

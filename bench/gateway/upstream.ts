@@ -5,8 +5,9 @@ import { stamp } from './stamp.ts';
  * The engine behind every proxy of the benchmark: HTTP/1.1 on a bare socket, as cheap as Node can be, so that the proxy
  * and not this is what is measured. Listens on every port given as an argument.
  *
- * `/fast` answers 122 bytes. `/stream?chunks=<n>&ms=<n>` sends events that carry the moment they were written, the first
- * one at once. `/abortable?id=<id>` is a stream without an end; `/aborted?id=<id>` says when its connection was gone.
+ * What a completion is to do stands in its `model`, the one field every router leaves alone: `fast` answers 122 bytes,
+ * `stream-<chunks>-<ms>` sends events that carry the moment they were written, the first one at once, and
+ * `abortable-<id>` is a stream without an end, of which `/aborted?id=<id>` tells when its connection was gone.
  */
 
 const ANSWER = JSON.stringify({ id: 'x', choices: [{ message: { content: 'ok' } }] }).padEnd(122);
@@ -15,6 +16,7 @@ const STREAM_HEAD =
   'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n';
 const ABORTABLE_MS = 20;
 
+process.once('disconnect', () => process.exit());
 const abortedAt = new Map<string, number>();
 
 for (const port of process.argv.slice(2).map(Number)) createServer(onConnection).listen(port, '127.0.0.1');
@@ -32,25 +34,30 @@ function onConnection(socket: Socket): void {
       const head = unread.slice(0, headEnd);
       const end = headEnd + 4 + Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? 0);
       if (unread.length < end) return;
+      const body = unread.slice(headEnd + 4, end);
       unread = unread.slice(end);
-      const path = head.split(' ', 2)[1] ?? '/';
-      if (path === '/fast') socket.write(FAST);
-      else answer(socket, new URL(path, 'http://upstream'));
+      if (body.includes('"model":"fast"')) socket.write(FAST);
+      else if (body) complete(socket, /"model":"([^"]*)"/.exec(body)?.[1] ?? '');
+      else tell(socket, /\/aborted\?id=(\S*)/.exec(head)?.[1] ?? '');
     }
   });
 }
 
-function answer(socket: Socket, { pathname, searchParams }: URL): void {
-  const number = (name: string) => Number(searchParams.get(name));
-  const id = searchParams.get('id') ?? '';
-  if (pathname === '/stream') stream(socket, number('chunks'), number('ms'));
-  else if (pathname === '/abortable') {
-    socket.once('close', () => abortedAt.set(id, stamp()));
+function complete(socket: Socket, model: string): void {
+  const [what, first = '', everyMs] = model.split('-');
+  if (what === 'stream') stream(socket, Number(first), Number(everyMs));
+  else {
+    socket.once('close', () => abortedAt.set(first, stamp()));
     stream(socket, Number.POSITIVE_INFINITY, ABORTABLE_MS);
-  } else if (pathname === '/aborted') {
-    const body = String(abortedAt.get(id) ?? 0);
-    socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
-  } else socket.end('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n');
+  }
+}
+
+/** Also what health checks get. */
+function tell(socket: Socket, id: string): void {
+  const body = String(abortedAt.get(id) ?? 0);
+  socket.write(
+    `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
 }
 
 function stream(socket: Socket, chunks: number, everyMs: number): void {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { BODY, type Target } from './client.ts';
+import { completion, PATH, type Target } from './client.ts';
 
 export interface WrkResult {
   perSecond: number;
@@ -10,7 +10,7 @@ export interface WrkResult {
   p99Ms: number;
 }
 
-/** Runs `wrk` with one thread against `/fast`. @throws Error when an answer was not 2xx or a connection failed */
+/** Runs `wrk` with one thread against the cheapest completion. @throws Error when an answer was not 2xx or a connection failed */
 export async function wrk(
   target: Target,
   options: { connections: number; seconds: number; dir: string },
@@ -24,12 +24,12 @@ export async function wrk(
     script,
     [
       'wrk.method = "POST"',
-      `wrk.body = [[${BODY}]]`,
+      `wrk.body = [[${completion('fast')}]]`,
       'wrk.headers["content-type"] = "application/json"',
       ...headers,
     ].join('\n'),
   );
-  const url = `http://127.0.0.1:${target.port}${target.prefix}/fast`;
+  const url = `http://127.0.0.1:${target.port}${target.prefix}${PATH}`;
   const child = spawn('wrk', ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', '-s', script, url], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
