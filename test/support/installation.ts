@@ -77,9 +77,13 @@ export class Installation {
     return new Installation(dir, env, mirror, hub);
   }
 
-  /** Starts it, or starts it again on what is there. */
-  async up(): Promise<this> {
-    const child = spawn(process.execPath, ['cli/bin.mjs', 'up', '--no-sample'], {
+  /** Starts it, or starts it again on what is there: by the command itself, or by the npm script that stands for it. */
+  async up(by: 'command' | 'npm' = 'command'): Promise<this> {
+    const [file, args] =
+      by === 'npm'
+        ? ['npm', ['start', '--', '--no-sample']]
+        : [process.execPath, ['cli/bin.mjs', 'up', '--no-sample']];
+    const child = spawn(file, args, {
       cwd: ROOT,
       env: this.env,
       stdio: ['ignore', 'pipe', 'pipe'],
