@@ -42,7 +42,7 @@ interface HubControl {
 export class Installation {
   readonly dir: string;
   readonly env: NodeJS.ProcessEnv;
-  readonly mirror: Mirror;
+  #mirror: Mirror;
   readonly hub: HubControl;
   #up: ChildProcess | null = null;
   output = '';
@@ -50,7 +50,7 @@ export class Installation {
   private constructor(dir: string, env: NodeJS.ProcessEnv, mirror: Mirror, hub: HubControl) {
     this.dir = dir;
     this.env = env;
-    this.mirror = mirror;
+    this.#mirror = mirror;
     this.hub = hub;
   }
 
@@ -60,15 +60,7 @@ export class Installation {
     mkdirSync(repository, { recursive: true });
     placeFile(GGUF, join(repository, FILE));
     const hub: HubControl = { fault: undefined, servedBytes: 0 };
-    const mirror = await startMirror({
-      dir: join(dir, 'hub'),
-      host: '127.0.0.1',
-      port: 0,
-      fault: (request) => hub.fault?.(request),
-      onServed: (request, { bodyBytes }) => {
-        if (request.route?.kind === 'file') hub.servedBytes += bodyBytes;
-      },
-    });
+    const mirror = await startHub(dir, hub, 0);
     const ports: Record<string, string> = {};
     for (const name of ['API_PORT', 'GATEWAY_PORT', 'TEMPORAL_PORT', 'TEMPORAL_UI_PORT', 'POSTGRES_PORT']) {
       ports[name] = String(await freePort());
@@ -122,8 +114,17 @@ export class Installation {
   async destroy(): Promise<void> {
     await this.cli('down');
     await this.stop();
-    await this.mirror.close();
+    await this.hubDown();
     rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** From here on nothing listens at the Hub's address. */
+  hubDown(): Promise<void> {
+    return this.#mirror.close();
+  }
+
+  async hubUp(): Promise<void> {
+    this.#mirror = await startHub(this.dir, this.hub, Number(new URL(this.#mirror.url).port));
   }
 
   /** Runs an `endpoints` command against this installation. */
@@ -211,18 +212,17 @@ export class Installation {
     return settled;
   }
 
+  /** Deletes an endpoint, as often as it takes until the API has taken it, and waits until its containers are gone. */
   async remove(name: string): Promise<void> {
-    await this.api('DELETE', `/v2/endpoint/${this.connection.namespace}/${name}`);
+    const path = `/v2/endpoint/${this.connection.namespace}/${name}`;
+    await eventually(`${name} is deleted`, async () =>
+      [200, 404].includes((await this.api('DELETE', path)).status),
+    );
     await eventually(
       `${name}'s containers are gone`,
       async () => (await this.containers(name)).length === 0,
       { timeoutMs: 60_000 },
     );
-    await eventually(`the name ${name} is free`, async () => {
-      const { api, namespace } = this.connection;
-      const taken = await this.api('POST', `${api ? '' : ''}/v2/endpoint/${namespace}`, { name });
-      return taken.status !== 409;
-    });
   }
 
   /** One chat answer through the gateway. */
@@ -249,6 +249,18 @@ export class Installation {
     const own = name ? `replica/${this.connection.namespace}/${name}/` : '';
     return rows.filter(([, workflow]) => workflow?.startsWith(own)).map(([id]) => id ?? '');
   }
+}
+
+function startHub(dir: string, hub: HubControl, port: number): Promise<Mirror> {
+  return startMirror({
+    dir: join(dir, 'hub'),
+    host: '127.0.0.1',
+    port,
+    fault: (request) => hub.fault?.(request),
+    onServed: (request, { bodyBytes }) => {
+      if (request.route?.kind === 'file') hub.servedBytes += bodyBytes;
+    },
+  });
 }
 
 export function docker(...args: string[]): string[] {
