@@ -38,7 +38,7 @@ export function tokensWithin(shape: ModelShape, room: number, bytes = 2, split =
   const layer = layerBytes(shape, bytes, split);
   const { sliding, fullLayers } = shape;
   const perToken = layer * (fullLayers + (sliding?.layers ?? 0));
-  if (!sliding || room <= perToken * sliding.window) return perToken ? Math.floor(room / perToken) : Infinity;
+  if (!sliding || room < perToken * sliding.window) return perToken ? Math.floor(room / perToken) : Infinity;
   // The windows are full and cost no more.
   const full = layer * sliding.layers * sliding.window;
   return fullLayers ? Math.floor((room - full) / (layer * fullLayers)) : Infinity;
