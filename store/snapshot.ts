@@ -13,6 +13,8 @@ export interface RoutedEndpoint {
   readonly state: EndpointState;
   readonly phase: DesiredPhase;
   readonly errorMessage: string | null;
+  /** The spec's `experimentalFeatures.loadBalancer`; anything but `prefix` there is `leastInFlight`. */
+  readonly loadBalancer: 'leastInFlight' | 'prefix';
   readonly replicas: readonly RoutedReplica[];
 }
 
@@ -67,7 +69,9 @@ async function load(store: Store, vault: Vault, which: ReturnType<typeof sql>): 
       const version = await newestVersion(tx);
       const { rows } = await sql<Row>`
         SELECT e.id, e.namespace, e.name, e.spec ->> 'type' AS type, e.state, e.phase,
-          e.error_message AS "errorMessage", r.replica_id AS "replicaId", r.address, r.engine_key AS "engineKey",
+          e.error_message AS "errorMessage",
+          CASE e.spec #>> '{experimentalFeatures,loadBalancer}' WHEN 'prefix' THEN 'prefix' ELSE 'leastInFlight' END
+            AS "loadBalancer", r.replica_id AS "replicaId", r.address, r.engine_key AS "engineKey",
           r.state AS "routeState"
         FROM endpoints e LEFT JOIN routes r ON r.endpoint_id = e.id
         WHERE ${which} ORDER BY e.id, r.replica_id`.execute(tx);

@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
-import { declaredLength, type RequestBody, takeBody } from './body.ts';
+import { BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
 import { type Refusal, refuse } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
 import type { Ticket } from './load.ts';
 import type { Metrics } from './metrics.ts';
+import { promptKeys, sessionKeys } from './prefix.ts';
 import type { Target } from './replicas.ts';
 import { Seek, type SeekContext, type Seeker } from './seek.ts';
 import { endpointKey } from './snapshot.ts';
@@ -63,6 +64,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     takeBody(req, replayBodyBytes, (body) => {
       this.#body = body;
       this.#seek.bytes = body.bytes;
+      if (this.#in.endpoint.loadBalancer === 'prefix') this.#seek.keys = routingKeys(req, body);
       if (!this.#clientGone) this.#seek.next();
     });
   }
@@ -113,6 +115,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     else res.writeHead(status, out);
     this.#answered = true;
     ticket.answer();
+    if (this.#target) context.replicas.note(this.#target, status >= 500);
     context.metrics.answered(status, performance.now() - this.#beganAt);
     this.#eventStream =
       String(headers['content-type']).startsWith('text/event-stream') && !headers['content-encoding'];
@@ -155,6 +158,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     const poolClosed = code === 'UND_ERR_CLOSED' || code === 'UND_ERR_DESTROYED';
     const connectFailed = !this.#started && !poolClosed;
     if (!connectFailed && (this.#retries >= MAX_RETRIES || !this.#mayRepeat(code))) {
+      this.#in.context.replicas.note(target, true);
       this.refused(this.#failed());
       return;
     }
@@ -214,6 +218,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#seek.cancel();
     this.#controller?.abort(new Error('client left'));
   }
+}
+
+/** What the request has in common with others; null when nothing can be said. A session outweighs the prompt. */
+function routingKeys(req: IncomingMessage, body: RequestBody): readonly number[] | null {
+  const session = req.headers['x-session-id'];
+  if (typeof session === 'string' && session !== '') return sessionKeys(session);
+  const json = req.method === 'POST' && req.headers['content-type']?.startsWith('application/json') === true;
+  return json && body instanceof BufferedBody && body.buffer ? promptKeys(body.buffer) : null;
 }
 
 function flushHead(exchange: Exchange): void {

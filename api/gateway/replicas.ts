@@ -1,6 +1,7 @@
 import { Pool } from 'undici';
 import { routeOrigin } from '../../store/routes.ts';
 import type { RoutedReplica } from '../../store/snapshot.ts';
+import { RecentKeys } from './prefix.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** A replica as this process sees it: its connections, and what it has to do with them. */
@@ -15,12 +16,23 @@ export interface Target {
   inFlight: number;
   /** Not picked before this time (milliseconds since the epoch), because it did not take a connection. */
   asideUntil: number;
+  /** Picked before this time only when there is no other, because it answered with errors. */
+  ejectedUntil: number;
+  /** Server errors in a row. */
+  errors: number;
+  /** When its route came; long ago for those that were there before this process. */
+  readonly newSince: number;
+  /** What prompts it has seen; stays empty unless the endpoint balances by them. */
+  readonly recent: RecentKeys;
   /** True while the request that a new connection was opened for starts on it. */
   freshConnection: boolean;
 }
 
 /** A refused connection mostly means a container that is gone or not up yet; the route table tells within a moment. */
 const ASIDE_MS = 2000;
+/** So many server errors in a row are no accident: an engine that fails at once has the fewest in flight of all. */
+const MAX_ERRORS = 5;
+const EJECT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5000;
 const MAX_RESPONSE_HEADER_BYTES = 32 * 1024;
 
@@ -29,6 +41,7 @@ export class Replicas {
   #targets = new Map<string, Target>();
   #ready = new Map<string, readonly Target[]>();
   #draining = new Set<string>();
+  #applied = false;
   readonly #onUsable: (endpointId: string) => void;
 
   /** `onUsable` is told of an endpoint one of whose replicas is no longer set aside. */
@@ -51,9 +64,11 @@ export class Replicas {
     const targets = new Map<string, Target>();
     const ready = new Map<string, Target[]>();
     const draining = new Set<string>();
+    const newSince = this.#applied ? Date.now() : 0;
+    this.#applied = true;
     for (const endpoint of snapshot.endpoints.values()) {
       for (const replica of endpoint.replicas) {
-        const target = this.#reuse(replica) ?? open(replica, endpoint.id);
+        const target = this.#reuse(replica) ?? open(replica, endpoint.id, newSince);
         targets.set(replica.replicaId, target);
         if (replica.state !== 'ready') {
           draining.add(replica.replicaId);
@@ -76,6 +91,16 @@ export class Replicas {
     setTimeout(() => this.#onUsable(target.endpointId), ASIDE_MS + 1).unref();
   }
 
+  /** Counts a response, or its absence, as good or bad for the replica. One that keeps failing is second choice for a while. */
+  note(target: Target, failed: boolean): void {
+    if (!failed) {
+      target.errors = 0;
+      return;
+    }
+    target.errors += 1;
+    if (target.errors >= MAX_ERRORS) target.ejectedUntil = Date.now() + EJECT_MS;
+  }
+
   /** Ends all connections at once. */
   async destroy(): Promise<void> {
     await Promise.all([...this.#targets.values()].map((target) => target.pool.destroy()));
@@ -92,7 +117,7 @@ export class Replicas {
 
 const NONE: readonly Target[] = [];
 
-function open(replica: RoutedReplica, endpointId: string): Target {
+function open(replica: RoutedReplica, endpointId: string, newSince: number): Target {
   const origin = routeOrigin(replica.address);
   const pool = new Pool(origin, {
     // As many connections as there are requests: a queue before the engine's own would hide its load.
@@ -114,6 +139,10 @@ function open(replica: RoutedReplica, endpointId: string): Target {
     pool,
     inFlight: 0,
     asideUntil: 0,
+    ejectedUntil: 0,
+    errors: 0,
+    newSince,
+    recent: new RecentKeys(),
     freshConnection: false,
   };
   // undici starts the waiting request in the same turn in which it tells of the new connection.

@@ -3,6 +3,7 @@ import { hopeless } from './admission.ts';
 import { pick } from './balance.ts';
 import type { Refusal } from './errors.ts';
 import type { Hold } from './hold.ts';
+import { pickByPrefix } from './prefix.ts';
 import type { Replicas, Target } from './replicas.ts';
 import { endpointKey, type Snapshot } from './snapshot.ts';
 import type { Waker } from './wake.ts';
@@ -36,6 +37,7 @@ export class Seek {
   readonly #seeker: Seeker;
   #leave: (() => void) | null = null;
   #bytes = 0;
+  #keys: readonly number[] | null = null;
   /** Connections refused in a row, since the request was last held. */
   #failures = 0;
 
@@ -53,6 +55,11 @@ export class Seek {
   /** Bytes that a held request keeps in memory. */
   set bytes(bytes: number) {
     this.#bytes = bytes;
+  }
+
+  /** Of the prompt or session, when the endpoint balances by them: see `prefix.ts`. */
+  set keys(keys: readonly number[] | null) {
+    this.#keys = keys;
   }
 
   /** Looks for a replica. `avoid` is taken only when there is no other. */
@@ -79,7 +86,21 @@ export class Seek {
     if (this.#current()?.phase === 'paused') return null;
     const targets = this.#context.replicas.ready(this.#endpoint.id);
     const now = Date.now();
+    if (this.#keys !== null && targets.length > 1) return this.#pickByPrefix(targets, this.#keys, avoid, now);
     return pick(targets, avoid, nextTurn(), now) ?? (avoid && pick(targets, null, nextTurn(), now));
+  }
+
+  #pickByPrefix(
+    targets: readonly Target[],
+    keys: readonly number[],
+    avoid: Target | null,
+    now: number,
+  ): Target | null {
+    const target =
+      pickByPrefix(targets, keys, avoid, nextTurn(), now) ??
+      (avoid && pickByPrefix(targets, keys, null, nextTurn(), now));
+    target?.recent.remember(keys);
+    return target;
   }
 
   #wait(): void {

@@ -30,8 +30,10 @@ export interface World {
     state?: EndpointState;
     phase?: DesiredPhase;
     errorMessage?: string;
+    loadBalancer?: string;
   }): Promise<TestEndpoint>;
   setState(endpoint: TestEndpoint, state: EndpointState, phase?: DesiredPhase): Promise<void>;
+  setLoadBalancer(endpoint: TestEndpoint, loadBalancer: string): Promise<void>;
   addReplica(endpoint: TestEndpoint, address: string): Promise<string>;
   /** A token of a user who belongs to `namespace`. */
   token(options?: { role?: Role; namespace?: string; expiresAt?: Date }): Promise<string>;
@@ -112,7 +114,10 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
           id,
           namespace: 'acme',
           name,
-          spec: JSON.stringify({ type: options.type ?? 'public' }),
+          spec: JSON.stringify({
+            type: options.type ?? 'public',
+            experimentalFeatures: options.loadBalancer ? { loadBalancer: options.loadBalancer } : {},
+          }),
           secrets: null,
           phase: options.phase ?? 'running',
           generation: 1,
@@ -129,6 +134,10 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
     },
     setState: async (endpoint, state, phase = 'running') => {
       await store.updateTable('endpoints').set({ state, phase }).where('id', '=', endpoint.id).execute();
+    },
+    setLoadBalancer: async (endpoint, loadBalancer) => {
+      const spec = JSON.stringify({ type: 'public', experimentalFeatures: { loadBalancer } });
+      await store.updateTable('endpoints').set({ spec }).where('id', '=', endpoint.id).execute();
     },
     addReplica: async (endpoint, address) => {
       replicas += 1;
