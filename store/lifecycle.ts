@@ -151,6 +151,21 @@ export async function beginReplica(
     .execute();
 }
 
+/** What the replicas of a revision that have no place yet are waiting for. */
+export async function noteWaiting(
+  store: Store,
+  { endpointId, revision, message }: { endpointId: string; revision: number; message: string },
+): Promise<void> {
+  await store
+    .updateTable('replicas')
+    .set({ message })
+    .where('endpoint_id', '=', endpointId)
+    .where('revision', '=', revision)
+    .where('stage', '=', 'pending')
+    .where('stopped_at', 'is', null)
+    .execute();
+}
+
 /** Notes where a replica is; a replica that is over stays over. */
 export async function reportReplica(
   store: Store,

@@ -3,7 +3,7 @@ import type { EndpointSecrets } from '../../spec/endpoint.ts';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { ReplicaPlan } from '../../spec/lifecycle.ts';
 import { containerName } from '../../spec/names.ts';
-import { loadRevision, pinWeights } from '../../store/lifecycle.ts';
+import { loadRevision, noteWaiting, pinWeights } from '../../store/lifecycle.ts';
 import { beating } from '../beating.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { ControlActivities } from '../interfaces.ts';
@@ -36,12 +36,20 @@ async function pinRevision(
     );
   if (found.weights) return { commit: found.weights.commit };
   const { model } = found.spec;
-  const resolved = await hub.resolveModel({ repository: model.repository, revision: model.revision });
+  const { repository } = model;
+  const resolved = await hub
+    .resolveModel({ repository, revision: model.revision })
+    .catch(async (error: unknown) => {
+      // It is asked again; until then whoever looks at the endpoint should know what it waits for.
+      if (error instanceof EndpointsError && error.retryable)
+        await noteWaiting(store, { endpointId, revision, message: `waiting for the Hub: ${error.message}` });
+      throw error;
+    });
   const { engine, settings } = engineFor(model.image);
   const selection = engine.selectFiles(resolved.files, settings, model);
   if (!selection.ok) throw new EndpointsError(selection.code, selection.message);
   await pinWeights(store, endpointId, revision, {
-    repository: model.repository,
+    repository,
     commit: resolved.commit,
     files: selection.files,
   });

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { Context } from '@temporalio/activity';
 import { createHub } from '../../hub/client.ts';
 import { withLock } from '../../hub/download/lock.ts';
+import { EndpointsError } from '../../spec/errors.ts';
 import type { SealedSecrets, WeightsPlan } from '../../spec/lifecycle.ts';
 import type { ReplicaStage } from '../../spec/states.ts';
 import { toApplicationFailure } from '../failures.ts';
@@ -51,6 +52,8 @@ export function createWeightsActivities(deps: WeightsDeps): Pick<HostActivities,
       try {
         return await download(deps, deps.commitsInUse ? commitsInUse : null, input);
       } catch (error) {
+        if (error instanceof EndpointsError && error.retryable)
+          deps.report(input.replicaId, 'downloading', `waiting for the Hub: ${error.message}`);
         throw toApplicationFailure(error);
       } finally {
         preparing.delete(input.weights);
