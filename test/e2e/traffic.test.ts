@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { eventually } from '../support/eventually.ts';
+import { FILE, IMAGE, Installation, whyNot } from '../support/installation.ts';
+import { skip } from '../support/needs.ts';
+
+/** Changes to an endpoint while people use it: not one request may be lost. */
+describe('end to end: under traffic', function () {
+  this.timeout(240_000);
+  let installation: Installation;
+
+  before(async function () {
+    const reason = whyNot();
+    if (reason) skip(this, reason);
+    installation = await (await Installation.prepare()).up();
+  });
+  after(() => installation?.destroy());
+
+  /** Four callers that ask one question after the other until told to stop; answers what went wrong. */
+  function callers(name: string) {
+    let stop = false;
+    let answered = 0;
+    const failures: string[] = [];
+    const calling = Array.from({ length: 4 }, async () => {
+      while (!stop) {
+        await installation.chat(name).then(
+          () => {
+            answered += 1;
+          },
+          (error: unknown) => failures.push(String(error)),
+        );
+      }
+    });
+    return {
+      answered: () => answered,
+      end: async () => {
+        stop = true;
+        await Promise.all(calling);
+        assert.ok(answered > 0);
+        assert.deepEqual(failures, []);
+      },
+    };
+  }
+
+  const image = (ctxSize: number) => ({
+    llamacpp: { url: IMAGE, ctxSize, nParallel: 2, threadsHttp: 4, modelPath: FILE },
+  });
+  const put = (name: string, body: object) =>
+    installation.api('PUT', `/v2/endpoint/${installation.connection.namespace}/${name}`, body);
+
+  it('a new revision takes over', async () => {
+    await installation.create('rolling');
+    await installation.until('rolling', 'running');
+    const [before] = await installation.containers('rolling');
+    const traffic = callers('rolling');
+    await eventually('traffic flows', () => traffic.answered() > 4);
+    assert.equal((await put('rolling', { model: { image: image(2048) } })).status, 200);
+    await eventually(
+      'one container, another one',
+      async () => {
+        const now = await installation.containers('rolling');
+        return now.length === 1 && now[0] !== before;
+      },
+      { timeoutMs: 90_000 },
+    );
+    const { status } = await installation.until('rolling', 'running');
+    assert.equal(status.readyReplica, 1);
+    await traffic.end();
+    await installation.remove('rolling');
+  });
+
+  it('a revision that cannot start leaves the old one serving, and the next good one takes over', async () => {
+    await installation.create('kept');
+    await installation.until('kept', 'running');
+    const traffic = callers('kept');
+    await put('kept', { model: { args: ['--no-such-flag'] } });
+    await eventually(
+      'updateFailed',
+      async () => (await installation.get('kept')).status.state === 'updateFailed',
+      { timeoutMs: 90_000, everyMs: 200 },
+    );
+    const { status } = await installation.get('kept');
+    assert.match(status.errorMessage ?? '', /no-such-flag/);
+    assert.equal(status.readyReplica, 1);
+    await put('kept', { model: { args: [] } });
+    await installation.until('kept', 'running', 90_000);
+    await traffic.end();
+    await installation.remove('kept');
+  });
+});
