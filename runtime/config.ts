@@ -46,6 +46,7 @@ export const platformConfigSchema = z.strictObject({
     maxHeldRequests: z.int().nonnegative(),
     maxHeldBytes: z.int().nonnegative(),
     replayBodyBytes: z.int().nonnegative(),
+    accessLog: z.strictObject({ sample: z.number().min(0).max(1) }).default({ sample: 0 }),
   }),
   lifecycle: z.strictObject({
     readyDeadlineSeconds: seconds,

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
+import type { AccessEntry, AccessLog } from './access-log.ts';
 import { BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
 import { type Refusal, refuse } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
@@ -12,7 +13,7 @@ import { Seek, type SeekContext, type Seeker } from './seek.ts';
 import { endpointKey } from './snapshot.ts';
 
 export interface ExchangeInput {
-  readonly context: SeekContext & { readonly metrics: Metrics };
+  readonly context: SeekContext & { readonly metrics: Metrics; readonly accessLog: AccessLog };
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly endpoint: RoutedEndpoint;
@@ -48,6 +49,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #received = false;
   /** Of the exchange: */
   #answered = false;
+  #refused = false;
+  #brokenOff = false;
+  #bytes = 0;
   #bodyBegan = false;
   #eventStream = false;
   #clientGone = false;
@@ -132,6 +136,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     const { res } = this.#in;
     this.#bodyBegan = true;
+    this.#bytes += chunk.length;
     if (res.write(chunk)) return;
     controller.pause();
     res.once('drain', () => controller.resume());
@@ -193,6 +198,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   refused(refusal: Refusal): void {
     const { context, res, requestId, ticket } = this.#in;
     ticket.close();
+    this.#refused = true;
     context.metrics.refused(refusal.kind);
     if (!this.#clientGone) refuse(res, requestId, refusal);
   }
@@ -201,6 +207,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #breakOff(): void {
     const { context, res, ticket } = this.#in;
     ticket.close();
+    this.#brokenOff = true;
     context.metrics.brokeOff();
     if (!this.#eventStream) {
       res.destroy();
@@ -212,11 +219,32 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   }
 
   #onClose(): void {
+    if (this.#in.context.accessLog.on) this.#log(this.#in.context.accessLog);
     if (this.#in.res.writableFinished) return;
     this.#clientGone = true;
     this.#in.ticket.close();
     this.#seek.cancel();
     this.#controller?.abort(new Error('client left'));
+  }
+
+  #log(accessLog: AccessLog): void {
+    const { req, res, endpoint, requestId } = this.#in;
+    accessLog.note({
+      method: req.method ?? '',
+      endpoint: endpointKey(endpoint),
+      status: res.headersSent ? res.statusCode : null,
+      ms: performance.now() - this.#beganAt,
+      bytes: this.#bytes,
+      replica: this.#target?.replicaId ?? null,
+      requestId,
+      outcome: this.#outcome(),
+    });
+  }
+
+  #outcome(): AccessEntry['outcome'] {
+    if (this.#brokenOff) return 'brokenOff';
+    if (!this.#in.res.writableFinished) return 'clientLeft';
+    return this.#refused ? 'refused' : 'complete';
   }
 }
 

@@ -8,8 +8,9 @@ import type { Logger } from '../../runtime/log.ts';
 import type { Store } from '../../store/database.ts';
 import type { Vault } from '../../store/secrets.ts';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
+import { AccessLog } from './access-log.ts';
 import { admit, hopeless } from './admission.ts';
-import { type Refusal, refuse } from './errors.ts';
+import { ANSWERS, type Refusal, refuse } from './errors.ts';
 import { Feed } from './feed.ts';
 import { requestId } from './headers.ts';
 import { Hold } from './hold.ts';
@@ -31,7 +32,7 @@ export interface GatewayDeps {
   log: Logger;
   config: Pick<
     PlatformConfig['gateway'],
-    'holdSeconds' | 'maxHoldSeconds' | 'maxHeldRequests' | 'maxHeldBytes' | 'replayBodyBytes'
+    'holdSeconds' | 'maxHoldSeconds' | 'maxHeldRequests' | 'maxHeldBytes' | 'replayBodyBytes' | 'accessLog'
   >;
   /** Everything is read again so often; default 30 s. */
   resyncMs?: number;
@@ -99,11 +100,13 @@ export function createGateway(deps: GatewayDeps): Gateway {
     wakes: waker.sent,
   });
   const metrics = new Metrics(stats);
-  const context: SeekContext & { metrics: Metrics } = {
+  const accessLog = new AccessLog(log, config.accessLog.sample);
+  const context: SeekContext & { metrics: Metrics; accessLog: AccessLog } = {
     replicas,
     hold,
     waker,
     metrics,
+    accessLog,
     snapshot: () => feed.snapshot,
     closing: () => closing,
   };
@@ -156,8 +159,8 @@ export function createGateway(deps: GatewayDeps): Gateway {
     const id = requestId(req);
     const wanted = check(req);
     if ('kind' in wanted) {
-      metrics.refused(wanted.kind);
       refuse(res, id, wanted);
+      noteRefused(req, id, wanted);
       return;
     }
     // No spread here: it makes the literal several microseconds slower, a tenth of what a request costs.
@@ -179,8 +182,8 @@ export function createGateway(deps: GatewayDeps): Gateway {
     const id = requestId(req);
     const wanted = isWebSocket(req) ? check(req) : NO_SUCH_UPGRADE;
     if ('kind' in wanted) {
-      metrics.refused(wanted.kind);
       refuseUpgrade(socket, id, wanted);
+      noteRefused(req, id, wanted);
       return;
     }
     tunnels.add(socket);
@@ -194,6 +197,14 @@ export function createGateway(deps: GatewayDeps): Gateway {
       requestId: id,
       ticket: load.accept(wanted.endpoint.id),
     });
+  }
+
+  function noteRefused(req: IncomingMessage, id: string, { kind }: Refusal): void {
+    metrics.refused(kind);
+    if (!accessLog.on) return;
+    const nothing = { endpoint: null, replica: null, ms: 0, bytes: 0 };
+    const { status } = ANSWERS[kind];
+    accessLog.note({ method: req.method ?? '', ...nothing, status, requestId: id, outcome: 'refused' });
   }
 
   /** Everything that is decided before a request counts. */

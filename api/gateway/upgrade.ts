@@ -1,7 +1,9 @@
 import { request as httpRequest, type IncomingMessage, STATUS_CODES } from 'node:http';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
-import { answerOf, type Refusal } from './errors.ts';
+import type { AccessLog } from './access-log.ts';
+import { ANSWERS, answerOf, type Refusal } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
 import type { Ticket } from './load.ts';
 import type { Metrics } from './metrics.ts';
@@ -10,7 +12,7 @@ import { Seek, type SeekContext } from './seek.ts';
 import { endpointKey } from './snapshot.ts';
 
 export interface TunnelInput {
-  readonly context: SeekContext & { readonly metrics: Metrics };
+  readonly context: SeekContext & { readonly metrics: Metrics; readonly accessLog: AccessLog };
   readonly req: IncomingMessage;
   readonly socket: Duplex;
   /** What the client sent after the head. */
@@ -36,10 +38,26 @@ export function tunnel(input: TunnelInput): void {
   const early: Buffer[] = input.head.length ? [input.head] : [];
   let earlyBytes = input.head.length;
   let over = false;
+  let status: number | null = null;
+  let refused = false;
+  let replica: string | null = null;
+  const beganAt = performance.now();
+  const bytesBefore = bytesWritten(socket);
   let dropUpstream: () => void = () => undefined;
 
   const end = () => {
     over = true;
+    if (context.accessLog.on)
+      context.accessLog.note({
+        method: req.method ?? '',
+        endpoint: endpointKey(endpoint),
+        status,
+        ms: performance.now() - beganAt,
+        bytes: bytesWritten(socket) - bytesBefore,
+        replica,
+        requestId,
+        outcome: refused ? 'refused' : status === null ? 'clientLeft' : 'complete',
+      });
     ticket.close();
     seek.cancel();
     dropUpstream();
@@ -60,6 +78,8 @@ export function tunnel(input: TunnelInput): void {
   const seek = new Seek(context, endpoint, input.holdMs, {
     found: attempt,
     refused: (refusal) => {
+      status = ANSWERS[refusal.kind].status;
+      refused = true;
       context.metrics.refused(refusal.kind);
       ticket.close();
       if (!over) refuseUpgrade(socket, requestId, refusal);
@@ -71,6 +91,7 @@ export function tunnel(input: TunnelInput): void {
   function attempt(target: Target): void {
     if (over) return;
     ticket.send(target);
+    replica = target.replicaId;
     const headers = requestHeaders(req, requestId, `/${endpointKey(endpoint)}`);
     headers[AUTHORIZATION_AT] = target.authorization;
     headers.push('host', target.origin.host, 'connection', 'Upgrade', 'upgrade', 'websocket');
@@ -90,6 +111,7 @@ export function tunnel(input: TunnelInput): void {
     };
     upstream.on('upgrade', (response, upstreamSocket, upstreamHead) => {
       ticket.answer();
+      status = 101;
       const headers = responseHeaders(response.rawHeaders, requestId, target.replicaId);
       headers.push('connection', 'Upgrade', 'upgrade', 'websocket');
       socket.write(head(101, response.statusMessage, headers));
@@ -103,9 +125,10 @@ export function tunnel(input: TunnelInput): void {
     });
     upstream.on('response', (response) => {
       ticket.answer();
+      status = response.statusCode ?? 502;
       const headers = responseHeaders(response.rawHeaders, requestId, target.replicaId);
       headers.push('connection', 'close');
-      socket.write(head(response.statusCode ?? 502, response.statusMessage, headers));
+      socket.write(head(status, response.statusMessage, headers));
       response.on('error', () => socket.destroy());
       response.pipe(socket);
     });
@@ -115,6 +138,8 @@ export function tunnel(input: TunnelInput): void {
       if (over) return;
       if (!connected) return seek.afterConnectFailure(target);
       ticket.close();
+      status = ANSWERS.upstreamFailed.status;
+      refused = true;
       context.metrics.refused('upstreamFailed');
       refuseUpgrade(socket, requestId, {
         kind: 'upstreamFailed',
@@ -131,6 +156,11 @@ export function refuseUpgrade(socket: Duplex, requestId: string, refusal: Refusa
   socket.on('error', () => socket.destroy());
   socket.on('finish', () => socket.destroy());
   socket.end(head(status, undefined, [...headers, 'connection', 'close']) + body);
+}
+
+/** What went out on a connection so far; the server hands it over as a mere stream. */
+function bytesWritten(socket: Duplex): number {
+  return socket instanceof Socket ? socket.bytesWritten : 0;
 }
 
 function head(status: number, statusMessage: string | undefined, headers: readonly string[]): string {

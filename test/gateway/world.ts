@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { createGateway, type Gateway, type GatewayDeps } from '../../api/gateway/server.ts';
 import { replicaId } from '../../spec/names.ts';
 import type { Role } from '../../spec/permissions.ts';
@@ -23,6 +23,7 @@ export interface World {
     config?: Partial<GatewayDeps['config']>;
     wake?: GatewayDeps['wake'];
     resyncMs?: number;
+    log?: Logger;
   }): Promise<RunningGateway>;
   addEndpoint(options?: {
     name?: string;
@@ -58,6 +59,7 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   maxHeldRequests: 100,
   maxHeldBytes: 1_000_000,
   replayBodyBytes: 100_000,
+  accessLog: { sample: 0 },
 };
 
 /** On a database of the shared server, or on one that the test itself starts and stops. */
