@@ -3,7 +3,8 @@ import { type Dispatcher, Pool } from 'undici';
 
 /**
  * The least a proxy on `node:http` and undici can do: body in memory, one pool, headers as they are, back-pressure, and
- * an end for both sides when one leaves. No routes, tokens, counters, retries. Arguments: its port, the upstream's.
+ * an end for both sides when one leaves. No routes, tokens, counters, retries, and no head before the first chunk.
+ * Arguments: its port, the upstream's.
  */
 
 const [port, upstreamPort] = process.argv.slice(2).map(Number);
@@ -16,38 +17,47 @@ process.once('disconnect', () => process.exit());
 createServer((req, res) => {
   const chunks: Buffer[] = [];
   req.on('data', (chunk: Buffer) => chunks.push(chunk));
-  req.on('end', () => forward(req, res, chunks));
+  req.on('end', () => {
+    const [first] = chunks;
+    const body = chunks.length > 1 ? Buffer.concat(chunks) : (first ?? null);
+    const method = (req.method ?? 'GET') as Dispatcher.HttpMethod;
+    const options = { method, path: req.url ?? '/', headers: endToEnd(req.rawHeaders), body };
+    pool.dispatch(options, new Exchange(res));
+  });
 }).listen(port, '127.0.0.1');
 
-function forward(req: IncomingMessage, res: ServerResponse, chunks: readonly Buffer[]): void {
-  const method = (req.method ?? 'GET') as Dispatcher.HttpMethod;
-  const body = chunks.length === 0 ? null : Buffer.concat(chunks);
-  let upstream: Dispatcher.DispatchController | undefined;
-  res.on('close', () => {
-    if (!res.writableFinished) upstream?.abort(new Error('client left'));
-  });
-  pool.dispatch(
-    { method, path: req.url ?? '/', headers: endToEnd(req.rawHeaders), body },
-    {
-      onRequestStart: (controller) => {
-        upstream = controller;
-      },
-      onResponseStart: (controller, status) => {
-        res.writeHead(status, endToEnd((controller.rawHeaders ?? []) as Buffer[]));
-      },
-      onResponseData: (controller, chunk) => {
-        if (res.write(chunk)) return;
-        controller.pause();
-        res.once('drain', () => controller.resume());
-      },
-      onResponseEnd: () => {
-        res.end();
-      },
-      onResponseError: () => {
-        res.destroy();
-      },
-    },
-  );
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #res: ServerResponse<IncomingMessage>;
+  #upstream: Dispatcher.DispatchController | undefined;
+
+  constructor(res: ServerResponse<IncomingMessage>) {
+    this.#res = res;
+    res.on('close', () => {
+      if (!res.writableFinished) this.#upstream?.abort(new Error('client left'));
+    });
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#upstream = controller;
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+    this.#res.writeHead(status, endToEnd((controller.rawHeaders ?? []) as Buffer[]));
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#res.write(chunk)) return;
+    controller.pause();
+    this.#res.once('drain', () => controller.resume());
+  }
+
+  onResponseEnd(): void {
+    this.#res.end();
+  }
+
+  onResponseError(): void {
+    this.#res.destroy();
+  }
 }
 
 function endToEnd(raw: readonly (string | Buffer)[]): string[] {
