@@ -29,6 +29,8 @@ export interface ExchangeInput {
 
 /** Attempts after the first one, for a request that may have reached an engine. */
 const MAX_RETRIES = 2;
+/** Replicas that may end under one request before its caller is told. */
+const MAX_DEATHS = 1;
 
 /**
  * One request and its one response. It is its own undici handler: attempts follow each other, never overlap, and end
@@ -43,6 +45,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #target: Target | null = null;
   #controller: Dispatcher.DispatchController | null = null;
   #retries = 0;
+  #deaths = 0;
   /** Of the present attempt: */
   #started = false;
   #reusedConnection = false;
@@ -160,30 +163,38 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   }
 
   #tryAgain(target: Target, code: unknown): void {
-    const poolClosed = code === 'UND_ERR_CLOSED' || code === 'UND_ERR_DESTROYED';
-    const connectFailed = !this.#started && !poolClosed;
-    if (!connectFailed && (this.#retries >= MAX_RETRIES || !this.#mayRepeat(code))) {
-      this.#in.context.replicas.note(target, true);
+    const { replicas, metrics } = this.#in.context;
+    const verdict = this.#verdict(code);
+    if (verdict === 'giveUp') {
+      replicas.note(target, true);
       this.refused(this.#failed());
       return;
     }
-    this.#in.context.metrics.retried();
-    // Without a connection the request did nothing: the search for a replica goes on, and knows when to end.
-    if (connectFailed) this.#seek.afterConnectFailure(target);
-    else {
-      this.#retries += 1;
-      this.#seek.next(target);
-    }
+    metrics.retried();
+    if (verdict === 'repeat') this.#seek.next(target);
+    else this.#seek.afterConnectFailure(target);
   }
 
   /**
-   * Whether the attempt did no harm: the pool was closed under it, or the engine closed a connection that had been
-   * idle, so that it most likely never read the request, and the body is still here.
+   * What is right after an attempt that brought no byte of an answer. Without a connection the request did nothing: the
+   * search for a replica goes on, and knows when to end (`elsewhere`). When the pool was closed under it, or the engine
+   * closed a connection that had been idle and most likely never read the request, it is repeated. Otherwise the replica
+   * died with it: that is tried elsewhere once, so that a dying replica costs no answer, and no more often, so that a
+   * request which kills engines does not kill them all.
    */
-  #mayRepeat(code: unknown): boolean {
-    if (!this.#started) return true;
+  #verdict(code: unknown): 'repeat' | 'elsewhere' | 'giveUp' {
+    const poolClosed = code === 'UND_ERR_CLOSED' || code === 'UND_ERR_DESTROYED';
+    if (!this.#started && !poolClosed) return 'elsewhere';
+    const harmless = !this.#started || this.#reusedConnection;
     const closedByEngine = code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE';
-    return closedByEngine && this.#reusedConnection && !this.#received && this.#body?.replayable === true;
+    if (this.#started && (!closedByEngine || this.#received || this.#body?.replayable !== true))
+      return 'giveUp';
+    if (harmless && this.#retries < MAX_RETRIES) {
+      this.#retries += 1;
+      return 'repeat';
+    }
+    this.#deaths += 1;
+    return this.#deaths <= MAX_DEATHS ? 'elsewhere' : 'giveUp';
   }
 
   #failed(): Refusal {

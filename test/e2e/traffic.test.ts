@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { eventually } from '../support/eventually.ts';
-import { FILE, IMAGE, Installation, whyNot } from '../support/installation.ts';
+import { docker, FILE, IMAGE, Installation, whyNot } from '../support/installation.ts';
 import { skip } from '../support/needs.ts';
 
 /** Changes to an endpoint while people use it: not one request may be lost. */
@@ -85,5 +85,20 @@ describe('end to end: under traffic', function () {
     await installation.until('kept', 'running', 90_000);
     await traffic.end();
     await installation.remove('kept');
+  });
+
+  it('the only replica is killed: its requests are held and answered by the next', async () => {
+    await installation.create('killed');
+    await installation.until('killed', 'running');
+    const [container] = await installation.containers('killed');
+    const traffic = callers('killed');
+    await eventually('traffic flows', () => traffic.answered() > 4);
+    docker('kill', '--signal', 'KILL', container ?? '');
+    const before = traffic.answered();
+    await eventually('answers go on', () => traffic.answered() > before + 8, { timeoutMs: 60_000 });
+    await traffic.end();
+    const [now] = await installation.containers('killed');
+    assert.notEqual(now, container);
+    await installation.remove('killed');
   });
 });

@@ -75,12 +75,22 @@ describe('gateway: retries before the first byte', () => {
     engine.close();
   });
 
-  it('never repeats a request that a fresh connection was closed on, or whose answer had begun', async () => {
-    const closing = await startTrap(() => false);
-    const fresh = await endpointWith(closing.address);
-    assert.equal((await ask(gateway.port, fresh.path, { body: 'once' })).status, 502);
-    assert.deepEqual(closing.seen, ['once']);
-    closing.close();
+  it('repeats a request that a replica died with once, and not again', async () => {
+    const dying = await startTrap(() => false, { always: true });
+    const alone = await endpointWith(dying.address);
+    assert.equal((await ask(gateway.port, alone.path, { body: 'deadly' })).status, 502);
+    assert.deepEqual(dying.seen, ['deadly', 'deadly']);
+    const well = await startUpstream();
+    const both = await endpointWith(dying.address, well.address);
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => ask(gateway.port, both.path, { body: 'x' })),
+    );
+    assert.deepEqual([...new Set(answers.map((a) => a.status))], [200]);
+    dying.close();
+    await well.close();
+  });
+
+  it('never repeats a request whose answer had begun', async () => {
     const begun = await startTrap((n) => n === 1, { partial: 'HTTP/1.1 200 OK\r\nContent-' });
     const partly = await endpointWith(begun.address);
     assert.equal((await ask(gateway.port, partly.path, { body: 'first' })).status, 200);
@@ -114,7 +124,7 @@ interface Trap {
  */
 async function startTrap(
   answers: (nth: number) => boolean,
-  options: { partial?: string } = {},
+  options: { partial?: string; always?: boolean } = {},
 ): Promise<Trap> {
   const sockets = new Set<Socket>();
   const trap: Trap = {
@@ -129,7 +139,7 @@ async function startTrap(
   const server = createServer((socket) => {
     sockets.add(socket);
     trap.connections += 1;
-    const good = trap.connections > 1;
+    const good = trap.connections > 1 && !options.always;
     let nth = 0;
     let buffered = '';
     socket.on('error', () => undefined);
