@@ -15,6 +15,7 @@ import { countFailure, type FailureStreak } from './policy/failures.ts';
 import { plan } from './policy/plan.ts';
 import { newReplica } from './policy/view.ts';
 import { startReplica, stopReplica } from './replicas.ts';
+import { endpointDetails, stateLine } from './words.ts';
 
 /** What an endpoint remembers from one run to the next; plain JSON. */
 export interface EndpointMemory {
@@ -81,7 +82,9 @@ class Endpoint {
     for (;;) {
       if (this.#specDirty || desired === null) {
         this.#specDirty = false;
-        desired = await store.loadDesired(this.#input);
+        desired = await store.loadDesired.executeWithOptions({ summary: 'what its owner wants' }, [
+          this.#input,
+        ]);
         if (desired === null) {
           if (this.#specDirty) continue;
           return;
@@ -227,18 +230,11 @@ class Endpoint {
     const memory = this.#require();
     if (JSON.stringify(projection) === JSON.stringify(memory.published)) return;
     if (projection.state !== memory.published?.state) setAttributes({ EndpointState: projection.state });
-    setCurrentDetails(
-      [
-        `**${projection.state}**: ${projection.message}`,
-        ...(projection.errorMessage ? [`\n    ${projection.errorMessage.replaceAll('\n', '\n    ')}\n`] : []),
-        `ready ${projection.readyReplica} of ${projection.targetReplica}, generation ${desired.generation}, revision ${desired.revision}`,
-        ...memory.replicas.map(
-          (r) => `* replica ${r.number} (revision ${r.revision}): ${r.stage} ${r.hostId ?? ''}`,
-        ),
-      ].join('\n'),
-    );
+    setCurrentDetails(endpointDetails(projection, desired, memory.replicas));
     memory.published = projection;
-    await store.publishProjection({ endpointId: desired.endpointId, projection });
+    await store.publishProjection.executeWithOptions({ summary: stateLine(projection) }, [
+      { endpointId: desired.endpointId, projection },
+    ]);
   }
 
   /** Sleeps until there is news or `wakeAt`; rolls over at an instant when nothing is pending. */

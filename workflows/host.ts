@@ -40,7 +40,9 @@ export async function host(input: HostInput): Promise<void> {
 
   for (;;) {
     joined = false;
-    const { lostAfterMs } = await store.setHostState({ hostId, state: 'ready' });
+    const { lostAfterMs } = await store.setHostState.executeWithOptions({ summary: 'in service' }, [
+      { hostId, state: 'ready' },
+    ]);
     setCurrentDetails('**watched**: the agent follows its containers');
     const cause = await watch(hostId, lostAfterMs);
     if (cause === null) return await continueAsNew<typeof host>(input);
@@ -105,7 +107,7 @@ async function answers(hostId: string, patienceMs: number): Promise<boolean> {
 }
 
 async function declareLost(hostId: string, cause: Failure): Promise<void> {
-  await store.setHostState({ hostId, state: 'lost' });
+  await store.setHostState.executeWithOptions({ summary: 'lost' }, [{ hostId, state: 'lost' }]);
   const failure: Failure = { code: 'HOST_LOST', message: `host ${hostId} is lost: ${cause.message}` };
   for (const workflowId of await store.replicasOnHost({ hostId })) {
     await getExternalWorkflowHandle(workflowId)

@@ -18,6 +18,7 @@ import { failureOf } from './causes.ts';
 import { containerLost, hostLost, replicaChanged, replicaView, stopReplica } from './messages.ts';
 import { control, hub, onHost, store } from './options.ts';
 import { newReplica } from './policy/view.ts';
+import { megabytes, outcome, summaryOf } from './words.ts';
 
 export interface ReplicaInput {
   endpointId: string;
@@ -48,9 +49,10 @@ type End = { kind: 'stop'; reason: StopReason } | { kind: 'failed'; failure: Fai
  * One replica from place to release: place → weights and image → container → first real inference → route in → serve →
  * route out → drain → stop → release. Every step may be repeated: names are derived from the replica's number, so a
  * replica started again under its number (after a lost Temporal database) adopts what is already there.
+ * @returns how it ended, for whoever reads it in the Temporal UI
  */
-export async function replica(input: ReplicaInput): Promise<void> {
-  await new Replica(input).run();
+export async function replica(input: ReplicaInput): Promise<string> {
+  return await new Replica(input).run();
 }
 
 class Replica {
@@ -86,16 +88,16 @@ class Replica {
     this.#starting?.cancel();
   }
 
-  async run(): Promise<void> {
+  async run(): Promise<string> {
     const serving = this.#input.serving ?? (await this.#bringUp());
     if (serving) await this.#serve(serving);
-    await this.#windDown(
-      this.#end ?? {
-        kind: 'failed',
-        failure: { code: 'UNKNOWN', message: 'ended without a cause' },
-        hostGone: false,
-      },
-    );
+    const end: End = this.#end ?? {
+      kind: 'failed',
+      failure: { code: 'UNKNOWN', message: 'ended without a cause' },
+      hostGone: false,
+    };
+    await this.#windDown(end);
+    return outcome(end);
   }
 
   /** Undefined when the start failed or was called off; `#end` then says why. */
@@ -121,7 +123,7 @@ class Replica {
     const ref = { replicaId: this.#id, endpointId };
     await store.beginReplica({ ...ref, number, revision });
     if (!this.#input.pinned) {
-      await hub.pinRevision.executeWithOptions({ summary: `resolve ${this.#input.model}` }, [
+      await hub.pinRevision.executeWithOptions({ summary: summaryOf(`resolve ${this.#input.model}`) }, [
         { endpointId, revision },
       ]);
     }
@@ -129,7 +131,10 @@ class Replica {
     this.#hostId = hostId;
     setAttributes({ EndpointHost: hostId });
 
-    const plan = await store.planReplica({ ...ref, number, hostId, workflowId: workflowInfo().workflowId });
+    const { workflowId } = workflowInfo();
+    const plan = await store.planReplica.executeWithOptions({ summary: 'files, container, sealed secrets' }, [
+      { ...ref, number, hostId, workflowId },
+    ]);
     const host = onHost(hostId);
     this.#report('downloading', 'fetching weights and image', { tell: true });
     await Promise.all([this.#fetchWeights(host, plan), this.#pullImage(host, plan)]);
@@ -144,11 +149,13 @@ class Replica {
       plan.readiness.inference ? 'waiting for first inference' : 'waiting until it is healthy',
     );
     const { address } = await host.ready.waitReady.executeWithOptions(
-      { summary: `health, then a real inference` },
+      { summary: plan.readiness.inference ? 'health, then a real inference' : 'health' },
       [plan],
     );
 
-    await store.routeIn({ ...ref, address });
+    await store.routeIn.executeWithOptions({ summary: 'requests go to it from now on' }, [
+      { ...ref, address },
+    ]);
     const readyAt = Date.now();
     this.#view.readyAt = readyAt;
     this.#report('running', 'serving', { tell: true });
@@ -156,7 +163,7 @@ class Replica {
   }
 
   async #place(ref: { replicaId: string; endpointId: string }): Promise<string> {
-    const place = await store.reservePlace(ref);
+    const place = await store.reservePlace.executeWithOptions({ summary: 'a host with room' }, [ref]);
     if (place.hostId !== null) return place.hostId;
     this.#view.blocked = true;
     this.#report('pending', place.message, { tell: true });
@@ -169,7 +176,9 @@ class Replica {
 
   async #fetchWeights(host: ReturnType<typeof onHost>, plan: ReplicaPlan): Promise<void> {
     if (!plan.weights) return;
-    const summary = `${plan.weights.repository}@${plan.weights.commit.slice(0, 8)}, ${plan.weights.files.length} files`;
+    const { repository, commit, files } = plan.weights;
+    const size = megabytes(files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+    const summary = summaryOf(`${size} of ${repository}@${commit.slice(0, 8)}`);
     await host.fetch.downloadWeights.executeWithOptions({ summary }, [
       { replicaId: this.#id, weights: plan.weights, sealed: plan.sealed },
     ]);
@@ -177,7 +186,7 @@ class Replica {
 
   async #pullImage(host: ReturnType<typeof onHost>, plan: ReplicaPlan): Promise<void> {
     const { image } = plan.container;
-    await host.fetch.pullImage.executeWithOptions({ summary: image }, [
+    await host.fetch.pullImage.executeWithOptions({ summary: summaryOf(image) }, [
       { replicaId: this.#id, image, sealed: plan.sealed },
     ]);
   }
@@ -208,7 +217,7 @@ class Replica {
           end.kind === 'stop' ? `draining: ${end.reason}` : (failure?.message ?? ''),
           { tell: true },
         );
-        const { version } = await store.routeOut(ref);
+        const { version } = await store.routeOut.executeWithOptions({ summary: 'no new requests' }, [ref]);
         if (end.kind === 'stop') {
           await control.drain.executeWithOptions({ summary: 'requests in flight end' }, [
             { ...ref, version },
@@ -218,7 +227,9 @@ class Replica {
       await this.#stopContainer(end);
       const stage = failure ? 'failed' : 'stopped';
       await this.#reports;
-      await store.releaseReplica({ ...ref, stage, failure });
+      await store.releaseReplica.executeWithOptions({ summary: `its place is free: ${stage}` }, [
+        { ...ref, stage, failure },
+      ]);
       this.#view.failure = failure;
       this.#report(stage, failure?.message ?? 'stopped', { tell: true, stored: true });
       await this.#reports;
@@ -264,7 +275,9 @@ class Replica {
             .catch((error: unknown) => log.warn('endpoint not told', { stage, cause: String(error) }))
         : undefined;
       if (!options.stored) {
-        await store.reportReplica({ replicaId: this.#id, stage, message, failure: view.failure });
+        await store.reportReplica.executeWithOptions({ summary: summaryOf(`${stage}: ${message}`) }, [
+          { replicaId: this.#id, stage, message, failure: view.failure },
+        ]);
       }
       await told;
     };

@@ -22,6 +22,7 @@ export async function startReplica(
       // A rollover of the endpoint must not end its replicas.
       parentClosePolicy: ParentClosePolicy.ABANDON,
       staticSummary: `${namespace}/${name} replica ${number}, revision ${revision}`,
+      staticDetails: `${model} on ${engine}`,
       typedSearchAttributes: attributePairs({
         EndpointNamespace: namespace,
         EndpointName: name,

@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import type Docker from 'dockerode';
-import { errorMessage } from '../../spec/errors.ts';
+import { EndpointsError, errorMessage } from '../../spec/errors.ts';
 import type { ReplicaPlan, SealedSecrets, WeightsPlan } from '../../spec/lifecycle.ts';
 import { LABELS } from '../../spec/names.ts';
 import type { ReplicaStage } from '../../spec/states.ts';
@@ -72,6 +72,11 @@ async function pullImage(
       },
       context.cancellationSignal,
     );
+  } catch (error) {
+    // It is tried again; until then whoever looks at the endpoint should know what it waits for.
+    if (error instanceof EndpointsError && error.retryable)
+      deps.report(input.replicaId, 'pulling', error.message);
+    throw error;
   } finally {
     clearInterval(beat);
   }

@@ -114,6 +114,12 @@ describe('end to end: bad input and bad luck', function () {
     }
   });
 
+  it('a registry that does not answer is said, and the start can be called off', async () => {
+    await create('nowhere', { framework: 'custom', image: custom({ url: '127.0.0.1:1/team/absent:1' }) });
+    await says('nowhere', 'initializing', /^image 127\.0\.0\.1:1\/team\/absent:1: it could not be pulled/);
+    await installation.remove('nowhere');
+  });
+
   it('a container that exits at once gives its own sentence; better arguments bring it up', async () => {
     await create('exits', { args: ['--no-such-flag'] });
     const cause = await failure('exits');

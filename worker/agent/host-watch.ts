@@ -48,6 +48,8 @@ export class HostWatch {
   /** By container: its workflow knows; it is for the workflow to stop it. */
   readonly #told = new Set<string>();
   readonly #silences = new Map<string, Silence>();
+  /** Ready replicas at the last look. */
+  replicas = 0;
   #outage = false;
   #unheard = false;
 
@@ -98,6 +100,7 @@ export class HostWatch {
     const running = new Set(containers.map(({ Id }) => Id).filter((id) => !suspects.has(id)));
     const recorded = await records.all();
     this.#forget(recorded);
+    this.replicas = recorded.filter(({ readyAt }) => readyAt).length;
     const missing = recorded.filter((record) => record.readyAt && !running.has(record.containerId));
     await Promise.all(missing.map((record) => this.#ended(record)));
   }

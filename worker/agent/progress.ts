@@ -1,5 +1,8 @@
 import type { ReplicaStage } from '../../spec/states.ts';
 
+/** The API takes no longer ones. */
+const MAX_MESSAGE = 500;
+
 export interface ProgressReport {
   replicaId: string;
   stage: ReplicaStage;
@@ -22,7 +25,7 @@ export class ProgressReporter {
   }
 
   report(replicaId: string, stage: ReplicaStage, message: string): void {
-    const report = { replicaId, stage, message };
+    const report = { replicaId, stage, message: message.slice(0, MAX_MESSAGE) };
     if (this.#waiting.has(replicaId)) this.#waiting.set(replicaId, report);
     else this.#pass(report);
   }

@@ -13,10 +13,11 @@ export function createWatchActivity(
     async watchHost() {
       const context = Context.current();
       const signal = AbortSignal.any([context.cancellationSignal, deps.stopping]);
-      context.heartbeat();
-      const beat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
+      const watch = new HostWatch(deps);
+      context.heartbeat({ replicas: watch.replicas });
+      const beat = setInterval(() => context.heartbeat({ replicas: watch.replicas }), HEARTBEAT_MS);
       try {
-        await new HostWatch(deps).run(signal);
+        await watch.run(signal);
       } finally {
         clearInterval(beat);
       }
