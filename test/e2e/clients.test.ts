@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import OpenAI from 'openai';
-import { FILE, IMAGE, Installation, MODEL, whyNot } from '../support/installation.ts';
+import { FILE, IMAGE, Installation, MODEL, needsInstallation } from '../support/installation.ts';
 import { pythonVenv } from '../support/python.ts';
 
 const run = promisify(execFile);
@@ -14,11 +14,7 @@ describe('end to end: real clients', function () {
   let installation: Installation;
 
   before(async function () {
-    const reason = whyNot();
-    if (reason) {
-      console.log(`skipped: ${reason}`);
-      this.skip();
-    }
+    needsInstallation(this);
     installation = await (await Installation.prepare()).up();
   });
   after(() => installation?.destroy());

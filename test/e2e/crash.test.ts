@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from '../support/eventually.ts';
-import { docker, Installation, whyNot } from '../support/installation.ts';
+import { docker, Installation, needsInstallation } from '../support/installation.ts';
 
 /** What can be killed: the installation's processes by their names, and the engine's container. */
 const PROCESSES = ['worker', 'agent', 'api', 'gateway', 'temporal', 'postgres'] as const;
@@ -18,11 +18,7 @@ describe('end to end: kill -9', function () {
   let number = 0;
 
   before(async function () {
-    const reason = whyNot();
-    if (reason) {
-      console.log(`skipped: ${reason}`);
-      this.skip();
-    }
+    needsInstallation(this);
     installation = await (await Installation.prepare()).up();
   });
   after(() => installation?.destroy());

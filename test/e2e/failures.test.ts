@@ -9,7 +9,14 @@ import { parse, stringify } from 'yaml';
 import type { EndpointStatus } from '../../spec/endpoint.ts';
 import { openVault } from '../../store/secrets.ts';
 import { eventually } from '../support/eventually.ts';
-import { endpointBody, FILE, IMAGE, Installation, MODEL, whyNot } from '../support/installation.ts';
+import {
+  endpointBody,
+  FILE,
+  IMAGE,
+  Installation,
+  MODEL,
+  needsInstallation,
+} from '../support/installation.ts';
 import { skip } from '../support/needs.ts';
 import { TestRegistry } from '../support/registry.ts';
 import { query } from '../support/traces.ts';
@@ -32,8 +39,7 @@ describe('end to end: bad input and bad luck', function () {
   let installation: Installation;
 
   before(async function () {
-    const reason = whyNot();
-    if (reason) skip(this, reason);
+    needsInstallation(this);
     installation = await Installation.prepare();
     installation.env.PLATFORM_YAML = platformFile(installation.dir);
     installation.env.HF_TOKEN = SECRETS.hubToken;

@@ -5,8 +5,7 @@ import { Client, Connection } from '@temporalio/client';
 import { readState } from '../../cli/up/state.ts';
 import { hostWorkflowId } from '../../spec/names.ts';
 import { eventually } from '../support/eventually.ts';
-import { docker, Installation, whyNot } from '../support/installation.ts';
-import { skip } from '../support/needs.ts';
+import { docker, Installation, needsInstallation } from '../support/installation.ts';
 import { familyOf, networksOf, processesOf, query } from '../support/traces.ts';
 
 /** Within which Ctrl-C or SIGTERM has ended everything. */
@@ -22,8 +21,7 @@ describe('end to end: stop, start again, stand still', function () {
   let installation: Installation;
 
   before(async function () {
-    const reason = whyNot();
-    if (reason) skip(this, reason);
+    needsInstallation(this);
     installation = await (await Installation.prepare()).up();
     await installation.create(NAME);
     await installation.until(NAME, 'running');
@@ -218,8 +216,7 @@ describe('end to end: a port in use', function () {
   let installation: Installation;
 
   before(async function () {
-    const reason = whyNot();
-    if (reason) skip(this, reason);
+    needsInstallation(this);
     installation = await Installation.prepare();
   });
   after(() => installation?.destroy());

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { eventually } from '../support/eventually.ts';
-import { docker, FILE, IMAGE, Installation, whyNot } from '../support/installation.ts';
-import { skip } from '../support/needs.ts';
+import { docker, FILE, IMAGE, Installation, needsInstallation } from '../support/installation.ts';
 
 /** Changes to an endpoint while people use it: not one request may be lost. */
 describe('end to end: under traffic', function () {
@@ -9,8 +8,7 @@ describe('end to end: under traffic', function () {
   let installation: Installation;
 
   before(async function () {
-    const reason = whyNot();
-    if (reason) skip(this, reason);
+    needsInstallation(this);
     installation = await (await Installation.prepare()).up();
   });
   after(() => installation?.destroy());

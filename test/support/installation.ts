@@ -7,6 +7,7 @@ import { type Mirror, startMirror } from '../../hub/mirror/server.ts';
 import type { EndpointWithStatus } from '../../spec/endpoint.ts';
 import { LABELS } from '../../spec/names.ts';
 import { eventually } from './eventually.ts';
+import { needs } from './needs.ts';
 import { freePort } from './ports.ts';
 
 const ROOT = resolve(import.meta.dirname, '..', '..');
@@ -16,15 +17,9 @@ export const FILE = 'SmolLM2-135M-Instruct.Q4_1.gguf';
 export const IMAGE = process.env.TEST_LLAMACPP_IMAGE || 'llama:test';
 const GGUF = process.env.TEST_GGUF || '';
 
-/** Why the whole system cannot be started here, or null. */
-export function whyNot(): string | null {
-  if (!GGUF) return 'TEST_GGUF names no weights file';
-  try {
-    execFileSync('docker', ['version'], { stdio: 'ignore' });
-    return null;
-  } catch {
-    return 'no Docker engine answers';
-  }
+/** Skips a suite, from its `before`, where a part of the whole system could not be had. */
+export function needsInstallation(context: Mocha.Context): void {
+  needs(context, 'DOCKER_HOST', 'TEST_LLAMACPP_IMAGE', 'TEST_GGUF', 'TEMPORAL_CLI_PATH');
 }
 
 /** What the Hub in this process is told to do, and what it has done. */
