@@ -67,6 +67,9 @@ export async function ensureDocker(options: {
   const found = await findDocker(options.env);
   if (found) return { host: found, started: false };
   await installDockerd(options);
+  // Where services are managed, the package has started it.
+  const managed = await findDocker(options.env);
+  if (managed) return { host: managed, started: false };
   options.onProgress?.('starting dockerd');
   await startDockerd([], options.logFile, SYSTEM_SOCKET);
   return { host: SYSTEM_SOCKET, started: true };
