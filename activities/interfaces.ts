@@ -57,7 +57,7 @@ export interface ControlActivities {
   listHosts(): Promise<string[]>;
   /** Of these containers, the ones no live replica owns. */
   findOrphans(input: { hostId: string; containers: OwnContainer[] }): Promise<string[]>;
-  /** Allocations and routes of replicas that are over, and replicas whose workflow is gone. */
+  /** Removes what replicas that are over still hold: allocations and routes. */
   sweepStore(): Promise<{ removed: number }>;
 }
 

@@ -1,3 +1,5 @@
+import { EndpointsError } from '../spec/errors.ts';
+
 /** The name of a flag as argparse takes it: `--max_len=3` and `--max-len` are one. */
 function flagName(arg: string): string {
   const name = arg.split('=', 1)[0] ?? '';
@@ -25,6 +27,12 @@ export function flagValue(args: readonly string[], flags: ReadonlySet<string>): 
 export function refuseFlags(args: readonly string[], owned: ReadonlyMap<string, string>): string | null {
   const flag = findFlag(args, new Set(owned.keys()));
   return flag === undefined ? null : `model.args must not set ${flag}: ${owned.get(flagName(flag))}`;
+}
+
+/** @throws EndpointsError BAD_ARGS with the sentence of {@link refuseFlags} */
+export function assertArgs(args: readonly string[], owned: ReadonlyMap<string, string>): void {
+  const refusal = refuseFlags(args, owned);
+  if (refusal) throw new EndpointsError('BAD_ARGS', refusal);
 }
 
 /** Flags that are the platform's own, with the usual reason. */

@@ -1,7 +1,6 @@
-import { EndpointsError } from '../spec/errors.ts';
 import type { Instance } from '../spec/hardware.ts';
 import type { SglangImage } from '../spec/images.ts';
-import { flagValue, option, ownedFlags, refuseFlags, withoutOwned } from './args.ts';
+import { assertArgs, flagValue, option, ownedFlags, refuseFlags, withoutOwned } from './args.ts';
 import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { gpuFacts } from './gpus.ts';
@@ -72,8 +71,7 @@ export const sglang: Engine<SglangImage> = {
     selectTransformers(files, { engine: 'SGLang', pickles: true, code: trustsRemoteCode(model) }),
   container: (input) => {
     const { settings, instance } = input;
-    const refusal = refuseFlags(input.args, OWNED_FLAGS);
-    if (refusal) throw new EndpointsError('BAD_ARGS', refusal);
+    assertArgs(input.args, OWNED_FLAGS);
     return {
       image: settings.url,
       entrypoint: [...WITH_KEY, ...(input.command.length ? input.command : COMMAND)],

@@ -1,7 +1,6 @@
-import { EndpointsError } from '../spec/errors.ts';
 import type { Instance } from '../spec/hardware.ts';
 import type { TeiImage } from '../spec/images.ts';
-import { ownedFlags, refuseFlags, variables, withoutOwned } from './args.ts';
+import { assertArgs, ownedFlags, refuseFlags, variables, withoutOwned } from './args.ts';
 import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { capabilityText, gpuFacts } from './gpus.ts';
@@ -66,8 +65,7 @@ export const tei: Engine<TeiImage> = {
   selectFiles: (files) => selectTransformers(files, { engine: 'TEI', pickles: true, code: false }),
   container: (input) => {
     const { settings, instance } = input;
-    const refusal = refuseFlags(input.args, OWNED_FLAGS);
-    if (refusal) throw new EndpointsError('BAD_ARGS', refusal);
+    assertArgs(input.args, OWNED_FLAGS);
     return {
       image: settings.url,
       entrypoint: input.command,

@@ -1,7 +1,6 @@
-import { EndpointsError } from '../spec/errors.ts';
 import type { Instance } from '../spec/hardware.ts';
 import type { TgiImage } from '../spec/images.ts';
-import { findFlag, ownedFlags, refuseFlags, variables, withoutOwned } from './args.ts';
+import { assertArgs, findFlag, ownedFlags, refuseFlags, variables, withoutOwned } from './args.ts';
 import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { firstRefusal, imageFitsHardware } from './hardware-rules.ts';
@@ -62,8 +61,7 @@ export const tgi: Engine<TgiImage> = {
     selectTransformers(files, { engine: 'TGI', pickles: false, code: trustsRemoteCode(model) }),
   container: (input) => {
     const { settings, instance } = input;
-    const refusal = refuseFlags(input.args, OWNED_FLAGS);
-    if (refusal) throw new EndpointsError('BAD_ARGS', refusal);
+    assertArgs(input.args, OWNED_FLAGS);
     return {
       image: settings.url,
       entrypoint: input.command,

@@ -158,7 +158,7 @@ export const endpointStatus = z
     state: z.enum(ENDPOINT_STATES),
     message: z.string(),
     errorMessage: z.string().nullable(),
-    /** Where requests go; null until first scheduled and while paused. */
+    /** Where requests go; null while paused. */
     url: z.string().nullable(),
     readyReplica: z.int().min(0),
     targetReplica: z.int().min(0),

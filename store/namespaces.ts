@@ -16,18 +16,7 @@ export interface User {
 export async function ensureUser(store: Store, name: string): Promise<User> {
   checkName(name);
   return store.transaction().execute(async (trx) => {
-    await trx
-      .insertInto('namespaces')
-      .values({ name, kind: 'user' })
-      .onConflict((conflict) => conflict.column('name').doNothing())
-      .execute();
-    const namespace = await trx
-      .selectFrom('namespaces')
-      .select('kind')
-      .where('name', '=', name)
-      .executeTakeFirstOrThrow();
-    if (namespace.kind !== 'user')
-      throw new EndpointsError('CONFLICT', `'${name}' is an organisation: choose another user name`);
+    await claimNamespace(trx, name, 'user');
     await trx
       .insertInto('users')
       .values({ id: randomUUID(), name, email: null })
@@ -53,21 +42,29 @@ export async function ensureUser(store: Store, name: string): Promise<User> {
  */
 export async function ensureOrganization(store: Store, name: string, ownerName: string): Promise<void> {
   checkName(name);
-  await store.transaction().execute(async (trx) => {
-    await trx
-      .insertInto('namespaces')
-      .values({ name, kind: 'organization' })
-      .onConflict((conflict) => conflict.column('name').doNothing())
-      .execute();
-    const namespace = await trx
-      .selectFrom('namespaces')
-      .select('kind')
-      .where('name', '=', name)
-      .executeTakeFirstOrThrow();
-    if (namespace.kind !== 'organization')
-      throw new EndpointsError('CONFLICT', `'${name}' is a user: choose another organisation name`);
-  });
+  await store.transaction().execute((trx) => claimNamespace(trx, name, 'organization'));
   await setMembership(store, name, ownerName, 'admin');
+}
+
+/** Makes sure of a namespace of this kind. @throws EndpointsError CONFLICT when the name belongs to the other kind */
+async function claimNamespace(trx: Store, name: string, kind: 'user' | 'organization'): Promise<void> {
+  await trx
+    .insertInto('namespaces')
+    .values({ name, kind })
+    .onConflict((conflict) => conflict.column('name').doNothing())
+    .execute();
+  const namespace = await trx
+    .selectFrom('namespaces')
+    .select('kind')
+    .where('name', '=', name)
+    .executeTakeFirstOrThrow();
+  if (namespace.kind === kind) return;
+  throw new EndpointsError(
+    'CONFLICT',
+    kind === 'user'
+      ? `'${name}' is an organisation: choose another user name`
+      : `'${name}' is a user: choose another organisation name`,
+  );
 }
 
 /** Gives a user a role in a namespace, in place of the one they had. @throws EndpointsError NOT_FOUND */

@@ -7,6 +7,7 @@ import { createLog } from '../runtime/log.ts';
 import { onShutdown, reportReady } from '../runtime/process.ts';
 import { connectionOptions, temporalClient } from '../runtime/temporal.ts';
 import { migrate, openStore } from '../store/database.ts';
+import { readInstallation } from '../store/installation.ts';
 import { openVault } from '../store/secrets.ts';
 import { workflowBundle } from './bundle.ts';
 import { prepareNamespace } from './namespace.ts';
@@ -22,7 +23,7 @@ Runtime.install({ logger: sdkLog(log), shutdownSignals: [] });
 
 const store = openStore(requireEnv('DATABASE_URL'));
 await persist(log, 'PostgreSQL', () => migrate(store));
-const { id: installation } = await store.selectFrom('installation').select('id').executeTakeFirstOrThrow();
+const installation = await readInstallation(store);
 const hubToken = process.env.HF_TOKEN || null;
 
 const codePath = await workflowBundle(resolve(dataDir(), 'bundle'));
