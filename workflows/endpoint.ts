@@ -12,7 +12,7 @@ import { setAttributes } from './attributes.ts';
 import { type EndpointInput, endpointView, replicaChanged, scaleTo, specChanged, wake } from './messages.ts';
 import { store } from './options.ts';
 import { countFailure, type FailureStreak } from './policy/failures.ts';
-import { plan } from './policy/plan.ts';
+import { type Plan, plan } from './policy/plan.ts';
 import { newReplica } from './policy/view.ts';
 import { startReplica, stopReplica } from './replicas.ts';
 import { endpointDetails, stateLine } from './words.ts';
@@ -158,11 +158,7 @@ class Endpoint {
     }
     this.#absorb(desired);
     this.#retarget(desired);
-    const next = plan(
-      desired,
-      { replicas: memory.replicas, target: memory.target, streak: memory.streak },
-      Date.now(),
-    );
+    const next = this.#plan(desired);
     for (const { number, reason } of next.stop) await this.#stop(number, reason);
     for (let i = 0; i < next.start; i += 1) {
       const number = memory.nextNumber;
@@ -170,18 +166,15 @@ class Endpoint {
       memory.replicas.push(newReplica(number, desired.revision, Date.now()));
       await startReplica(this.#input, desired, number, desired.revision);
     }
-    // What a start or a stop just changed shows in the next round's words.
-    if (next.start > 0 || next.stop.length > 0) {
-      const after = plan(
-        desired,
-        { replicas: memory.replicas, target: memory.target, streak: memory.streak },
-        Date.now(),
-      );
-      await this.#publish(desired, after.projection);
-      return after.wakeAt;
-    }
-    await this.#publish(desired, next.projection);
-    return next.wakeAt;
+    // What a start or a stop just changed shows in the words of another look.
+    const { projection, wakeAt } = next.start > 0 || next.stop.length > 0 ? this.#plan(desired) : next;
+    await this.#publish(desired, projection);
+    return wakeAt;
+  }
+
+  #plan(desired: Desired): Plan {
+    const { replicas, target, streak } = this.#require();
+    return plan(desired, { replicas, target, streak }, Date.now());
   }
 
   /** Takes in what gateway and autoscaler asked for. From zero only a request wakes, not a figure from before. */
