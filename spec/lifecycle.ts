@@ -1,5 +1,5 @@
 import type { Failure } from './errors.ts';
-import type { DesiredPhase, EndpointState, ReplicaStage } from './states.ts';
+import type { DesiredPhase, EndpointState, ReplicaStage, Standby } from './states.ts';
 
 /**
  * What passes between the store, the workflows and the activities: plain JSON, ids and states, never a secret.
@@ -17,6 +17,8 @@ export interface Desired {
   sleepGeneration: number;
   minReplica: number;
   maxReplica: number;
+  /** How one container is kept while the endpoint is at zero; absent: none is. */
+  standby?: Standby;
   engine: string;
   model: string;
   /** The revision's model is already resolved to a commit and its files. */
@@ -55,6 +57,8 @@ export interface ReplicaView {
   blocked: boolean;
   /** Set once the endpoint has asked it to stop. */
   stopping: boolean;
+  /** Set from when the endpoint has asked it to rest, in this way, until it asks it to wake. */
+  resting?: Standby | undefined;
 }
 
 /** What the endpoint's row shows to readers; written whenever it changes. */
@@ -68,8 +72,8 @@ export interface Projection {
   observedGeneration: number;
 }
 
-/** Why a replica is told to stop. Shown in the Temporal UI. */
-export type StopReason = 'paused' | 'scaledToZero' | 'scaledDown' | 'deleted' | 'superseded';
+/** Why a replica is told to stop. Shown in the Temporal UI. `memoryNeeded`: it rests, and another replica needs the room. */
+export type StopReason = 'paused' | 'scaledToZero' | 'scaledDown' | 'deleted' | 'superseded' | 'memoryNeeded';
 
 /** One file of a repository, as resolved and pinned for a revision. */
 export interface WeightFile {

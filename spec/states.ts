@@ -16,8 +16,8 @@ export const DESIRED_PHASES = ['running', 'paused', 'deleted'] as const;
 export type DesiredPhase = (typeof DESIRED_PHASES)[number];
 
 /**
- * The stages of one replica, in the order they are passed. `failed` and `stopped` are final: the replica's
- * container is gone and its place is free again.
+ * The stages of one replica, in the order they are passed; `standby` leads back to `initializing` and `running`. `failed`
+ * and `stopped` are final: the replica's container is gone and its place is free again.
  */
 export const REPLICA_STAGES = [
   'pending',
@@ -25,6 +25,7 @@ export const REPLICA_STAGES = [
   'pulling',
   'initializing',
   'running',
+  'standby',
   'draining',
   'stopping',
   'stopped',
@@ -44,3 +45,12 @@ export function isStarting(stage: ReplicaStage): boolean {
 /** `public` needs no token, `authenticated` any valid one, `private` one of the owning namespace. */
 export const ENDPOINT_TYPES = ['public', 'authenticated', 'private'] as const;
 export type EndpointType = (typeof ENDPOINT_TYPES)[number];
+
+/**
+ * What is kept of an endpoint at zero: nothing, its container without a process, or its container paused with all its
+ * memory.
+ */
+export const STANDBY_MODES = ['none', 'stopped', 'frozen'] as const;
+export type StandbyMode = (typeof STANDBY_MODES)[number];
+/** How a container is kept. */
+export type Standby = Exclude<StandbyMode, 'none'>;

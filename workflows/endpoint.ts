@@ -7,14 +7,14 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Desired, Projection, ReplicaView, StopReason } from '../spec/lifecycle.ts';
-import { isFinal } from '../spec/states.ts';
+import { isFinal, type Standby } from '../spec/states.ts';
 import { setAttributes } from './attributes.ts';
 import { type EndpointInput, endpointView, replicaChanged, scaleTo, specChanged, wake } from './messages.ts';
 import { store } from './options.ts';
 import { countFailure, type FailureStreak } from './policy/failures.ts';
 import { type Plan, plan } from './policy/plan.ts';
 import { newReplica } from './policy/view.ts';
-import { startReplica, stopReplica } from './replicas.ts';
+import { resumeReplica, startReplica, stopReplica } from './replicas.ts';
 import { endpointDetails, stateLine } from './words.ts';
 
 /** What an endpoint remembers from one run to the next; plain JSON. */
@@ -159,7 +159,8 @@ class Endpoint {
     this.#absorb(desired);
     this.#retarget(desired);
     const next = this.#plan(desired);
-    for (const { number, reason } of next.stop) await this.#stop(number, reason);
+    for (const { number, reason, standby } of next.stop) await this.#stop(number, reason, standby);
+    for (const number of next.wake) await this.#resume(number);
     for (let i = 0; i < next.start; i += 1) {
       const number = memory.nextNumber;
       memory.nextNumber += 1;
@@ -167,7 +168,8 @@ class Endpoint {
       await startReplica(this.#input, desired, number, desired.revision);
     }
     // What a start or a stop just changed shows in the words of another look.
-    const { projection, wakeAt } = next.start > 0 || next.stop.length > 0 ? this.#plan(desired) : next;
+    const acted = next.start > 0 || next.stop.length > 0 || next.wake.length > 0;
+    const { projection, wakeAt } = acted ? this.#plan(desired) : next;
     await this.#publish(desired, projection);
     return wakeAt;
   }
@@ -197,6 +199,8 @@ class Endpoint {
     for (const view of this.#views.splice(0)) {
       const known = memory.replicas.find((r) => r.number === view.number);
       if (!known) continue;
+      // It reached its rest after it had been asked to wake: it will say how that goes.
+      if (view.stage === 'standby' && !known.resting) continue;
       Object.assign(known, view, { stopping: known.stopping });
       if (view.stage === 'running' && memory.streak?.revision === view.revision && !memory.streak.exhausted) {
         memory.streak = { ...memory.streak, nextStartAt: 0 };
@@ -209,12 +213,23 @@ class Endpoint {
     }
   }
 
-  async #stop(number: number, reason: StopReason): Promise<void> {
+  /** With `standby` its container is kept, and it may be asked to wake. */
+  async #stop(number: number, reason: StopReason, standby?: Standby): Promise<void> {
+    const known = this.#require().replicas.find((r) => r.number === number);
+    if (known) Object.assign(known, standby ? { resting: standby } : { stopping: true });
+    if (!(await stopReplica(this.#input, number, reason, standby))) this.#forget(number);
+  }
+
+  async #resume(number: number): Promise<void> {
+    const known = this.#require().replicas.find((r) => r.number === number);
+    const waking = { resting: undefined, stage: 'initializing', message: 'waking', stageSince: Date.now() };
+    if (known) Object.assign(known, waking);
+    if (!(await resumeReplica(this.#input, number))) this.#forget(number);
+  }
+
+  /** Its workflow ended without being able to say so. */
+  #forget(number: number): void {
     const memory = this.#require();
-    const known = memory.replicas.find((r) => r.number === number);
-    if (known) known.stopping = true;
-    if (await stopReplica(this.#input, number, reason)) return;
-    // Its workflow ended without being able to say so.
     memory.replicas = memory.replicas.filter((r) => r.number !== number);
     this.#dirty = true;
   }

@@ -1,6 +1,7 @@
 import { defineQuery, defineSignal } from '@temporalio/workflow';
 import type { Failure } from '../spec/errors.ts';
 import type { ReplicaView, StopReason } from '../spec/lifecycle.ts';
+import type { Standby } from '../spec/states.ts';
 
 /**
  * What can be said to a workflow, and by whom. Signals carry facts and edges; the state they point at is in the store,
@@ -31,8 +32,10 @@ export const replicaChanged = defineSignal<[ReplicaView]>('replicaChanged');
 export const endpointView = defineQuery<unknown>('view');
 
 // --- to a replica
-/** Endpoint: drain and stop. */
-export const stopReplica = defineSignal<[{ reason: StopReason }]>('stop');
+/** Endpoint: drain and stop; with `standby`, keep the container that way. Placement: give your memory back if you rest. */
+export const stopReplica = defineSignal<[{ reason: StopReason; standby?: Standby }]>('stop');
+/** Endpoint: a request waits; serve again, from rest or on the way to it. */
+export const resumeReplica = defineSignal('resume');
 /** Agent: the container is not running any more, or no longer answers. */
 export const containerLost = defineSignal<[Failure]>('containerLost');
 /** Host: the machine is gone; there is nothing left to stop there. */

@@ -2,8 +2,9 @@ import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { getExternalWorkflowHandle, ParentClosePolicy, startChild } from '@temporalio/workflow';
 import type { Desired, StopReason } from '../spec/lifecycle.ts';
 import { replicaId, replicaWorkflowId } from '../spec/names.ts';
+import type { Standby } from '../spec/states.ts';
 import { attributePairs } from './attributes.ts';
-import { type EndpointInput, stopReplica as stop } from './messages.ts';
+import { type EndpointInput, resumeReplica as resume, stopReplica as stop } from './messages.ts';
 import { replica } from './replica.ts';
 
 /** Starts the workflow of a replica; false when one of this number is running already. */
@@ -38,14 +39,26 @@ export async function startReplica(
   }
 }
 
-/** Tells a replica to drain and stop; false when there is no such workflow any more. */
+/** Tells a replica to drain and stop, or to rest; false when there is no such workflow any more. */
 export async function stopReplica(
   { namespace, name }: EndpointInput,
   number: number,
   reason: StopReason,
+  standby?: Standby,
 ): Promise<boolean> {
   try {
-    await getExternalWorkflowHandle(replicaWorkflowId(namespace, name, number)).signal(stop, { reason });
+    const told = standby ? { reason, standby } : { reason };
+    await getExternalWorkflowHandle(replicaWorkflowId(namespace, name, number)).signal(stop, told);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Tells a replica to serve again; false when there is no such workflow any more. */
+export async function resumeReplica({ namespace, name }: EndpointInput, number: number): Promise<boolean> {
+  try {
+    await getExternalWorkflowHandle(replicaWorkflowId(namespace, name, number)).signal(resume);
     return true;
   } catch {
     return false;

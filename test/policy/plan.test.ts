@@ -139,6 +139,81 @@ describe('policy: plan', () => {
   it('converges from any state, never above the maximum plus one, never giving up a ready replica it needs', () => {
     fc.assert(fc.property(scenario, converges), { numRuns: 2000 });
   });
+
+  describe('a container kept at zero', () => {
+    const asleep = (over: Partial<Desired>, ...replicas: ReplicaView[]) =>
+      plan(desired({ minReplica: 0, maxReplica: 3, ...over }), { replicas, target: 0, streak: null }, NOW);
+    const awake = (over: Partial<Desired>, target: number, ...replicas: ReplicaView[]) =>
+      plan(desired({ minReplica: 0, maxReplica: 3, ...over }), { replicas, target, streak: null }, NOW);
+
+    it('is that of one replica that serves; the others stop', () => {
+      const { stop, projection } = asleep(
+        { standby: 'frozen' },
+        view(1, 'initializing'),
+        view(2, 'running'),
+        view(3, 'running'),
+      );
+      assert.deepEqual(stop, [
+        { number: 1, reason: 'scaledToZero' },
+        { number: 3, reason: 'scaledToZero' },
+        { number: 2, reason: 'scaledToZero', standby: 'frozen' },
+      ]);
+      assert.match(projection.message, /stopping 3 replicas/);
+    });
+
+    it('is left alone once it rests, and said', () => {
+      const { stop, projection } = asleep({ standby: 'frozen' }, view(2, 'standby', { resting: 'frozen' }));
+      assert.deepEqual(stop, []);
+      assert.equal(
+        projection.message,
+        'Endpoint is scaled to zero: the next request wakes it; its container is kept frozen',
+      );
+    });
+
+    for (const [why, over, rest] of [
+      ['an update', { standby: 'frozen', revision: 2 }, 'frozen'],
+      ['standby is switched off', {}, 'frozen'],
+      ['standby is another', { standby: 'stopped' }, 'frozen'],
+    ] as const)
+      it(`goes when ${why} while it rests`, () => {
+        const { stop } = asleep(over, view(2, 'standby', { resting: rest }));
+        assert.deepEqual(stop, [{ number: 2, reason: 'scaledToZero' }]);
+      });
+
+    for (const phase of ['paused', 'deleted'] as const)
+      it(`goes when the endpoint is ${phase}`, () => {
+        const { stop } = asleep({ phase, standby: 'frozen' }, view(2, 'standby', { resting: 'frozen' }));
+        assert.deepEqual(stop, [{ number: 2, reason: phase }]);
+      });
+
+    it('wakes before anything is started, also on its way to rest', () => {
+      for (const stage of ['standby', 'draining', 'running'] as const) {
+        const next = awake({ standby: 'frozen' }, 2, view(4, stage, { resting: 'frozen' }));
+        assert.deepEqual([next.wake, next.start, next.stop], [[4], 1, []]);
+      }
+    });
+
+    it('is not woken for another revision, nor kept once it is not needed', () => {
+      const replaced = awake(
+        { standby: 'frozen', revision: 2 },
+        1,
+        view(4, 'standby', { resting: 'frozen' }),
+      );
+      assert.deepEqual([replaced.wake, replaced.start], [[], 1]);
+      assert.deepEqual(replaced.stop, [{ number: 4, reason: 'superseded' }]);
+      const surplus = awake({}, 1, view(4, 'standby', { resting: 'stopped' }), view(5, 'running'));
+      assert.deepEqual(
+        [surplus.wake, surplus.start, surplus.stop],
+        [[], 0, [{ number: 4, reason: 'scaledDown' }]],
+      );
+    });
+
+    it('counts as on its way while it wakes', () => {
+      const next = awake({ standby: 'frozen' }, 1, view(4, 'initializing', { message: 'waking' }));
+      assert.deepEqual([next.wake, next.start, next.stop], [[], 0, []]);
+      assert.deepEqual([next.projection.state, next.projection.message], ['initializing', 'waking']);
+    });
+  });
 });
 
 describe('policy: failures', () => {

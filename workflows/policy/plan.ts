@@ -1,5 +1,5 @@
 import type { Desired, Projection, ReplicaView, StopReason } from '../../spec/lifecycle.ts';
-import { isFinal, isStarting } from '../../spec/states.ts';
+import { isFinal, isStarting, type Standby } from '../../spec/states.ts';
 import type { FailureStreak } from './failures.ts';
 
 /** What an endpoint's workflow knows besides the owner's wish. */
@@ -14,7 +14,10 @@ export interface Observed {
 export interface Plan {
   /** How many replicas of the wanted revision to start. */
   start: number;
-  stop: { number: number; reason: StopReason }[];
+  /** With `standby`, the replica's container is kept that way. */
+  stop: { number: number; reason: StopReason; standby?: Standby }[];
+  /** Replicas at rest, or on their way to it, that should serve again. */
+  wake: number[];
   projection: Projection;
   /** Look again no later than this even if nothing happens (milliseconds since the epoch). */
   wakeAt: number | null;
@@ -41,17 +44,27 @@ function stopAll(
   alive: ReplicaView[],
   reason: 'paused' | 'deleted' | 'scaledToZero',
 ): Plan {
-  const left = alive.length;
+  const kept = reason === 'scaledToZero' ? keptAtZero(desired, alive) : undefined;
+  const left = alive.filter((r) => r !== kept || r.stage !== 'standby').length;
   const stopping = left > 0 ? `stopping ${left} ${left === 1 ? 'replica' : 'replicas'}` : null;
   const resting = {
     paused: { state: 'paused', message: 'Endpoint is paused' },
-    scaledToZero: { state: 'scaledToZero', message: 'Endpoint is scaled to zero: the next request wakes it' },
+    scaledToZero: {
+      state: 'scaledToZero',
+      message: `Endpoint is scaled to zero: the next request wakes it${kept && !stopping ? `; its container is kept ${kept.resting}` : ''}`,
+    },
     deleted: { state: 'paused', message: 'Endpoint is deleted' },
   } as const;
   const { state, message } = resting[reason];
   return {
     start: 0,
-    stop: alive.filter((r) => !r.stopping).map((r) => ({ number: r.number, reason })),
+    stop: [
+      ...alive.filter((r) => !r.stopping && r !== kept).map((r) => ({ number: r.number, reason })),
+      ...(kept && !kept.resting && desired.standby
+        ? [{ number: kept.number, reason, standby: desired.standby }]
+        : []),
+    ],
+    wake: [],
     wakeAt: null,
     projection: {
       state,
@@ -64,11 +77,22 @@ function stopAll(
   };
 }
 
+/** The one replica whose container stays while the endpoint is at zero: the one at rest already, else one that serves. */
+function keptAtZero({ standby, revision }: Desired, alive: ReplicaView[]): ReplicaView | undefined {
+  if (!standby) return undefined;
+  const able = alive.filter(
+    (r) =>
+      r.revision === revision && !r.stopping && (r.resting ? r.resting === standby : r.stage === 'running'),
+  );
+  return able.find((r) => r.resting) ?? able[0];
+}
+
 function rollOrScale(desired: Desired, alive: ReplicaView[], observed: Observed, now: number): Plan {
   const { target } = observed;
   const streak = observed.streak?.revision === desired.revision ? observed.streak : null;
-  const current = alive.filter((r) => r.revision === desired.revision && !r.stopping);
-  const old = alive.filter((r) => r.revision !== desired.revision && !r.stopping);
+  const awake = alive.filter((r) => !r.stopping && !r.resting);
+  const current = awake.filter((r) => r.revision === desired.revision);
+  const old = awake.filter((r) => r.revision !== desired.revision);
   const ready = (replicas: ReplicaView[]) => replicas.filter((r) => r.stage === 'running');
 
   // Starts: up to the target, with one to spare while old replicas serve, not before a failed start's delay is over,
@@ -77,9 +101,17 @@ function rollOrScale(desired: Desired, alive: ReplicaView[], observed: Observed,
   const room = target + (old.length > 0 ? SURGE : 0) - current.length - old.length;
   const ceiling = desired.maxReplica + SURGE - alive.length;
   const held = streak !== null && (streak.exhausted || now < streak.nextStartAt);
-  const start = held ? 0 : Math.max(0, Math.min(missing, room, ceiling));
+  // A container that was kept comes before a new one; what rests and is not needed is of no use any more.
+  const resting = alive.filter((r) => r.resting && !r.stopping);
+  const wakeable = resting.filter((r) => r.revision === desired.revision);
+  const wake = held ? [] : wakeable.slice(0, Math.max(0, Math.min(missing, room)));
+  const start = held ? 0 : Math.max(0, Math.min(missing - wake.length, room - wake.length, ceiling));
 
   const stop: Plan['stop'] = [];
+  for (const r of resting) {
+    if (r.revision !== desired.revision) stop.push({ number: r.number, reason: 'superseded' });
+    else if (missing === 0) stop.push({ number: r.number, reason: 'scaledDown' });
+  }
   // Old replicas still on their way are of no use; those that serve go one by one as new ones take over, or make room
   // when a new one finds none.
   const useless = streak?.exhausted ? [] : old.filter((r) => isStarting(r.stage));
@@ -104,6 +136,7 @@ function rollOrScale(desired: Desired, alive: ReplicaView[], observed: Observed,
   return {
     start,
     stop,
+    wake: wake.map((r) => r.number),
     wakeAt: deadlines.length > 0 ? Math.min(...deadlines) : null,
     projection: {
       ...describe(desired, current, old, streak, now),
