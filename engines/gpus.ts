@@ -21,6 +21,7 @@ const GPUS: readonly (GpuFacts & { pattern: string })[] = [
   { pattern: 'h100', name: 'H100', capability: 90, usableGib: 79.1 },
   { pattern: 'h200', name: 'H200', capability: 90, usableGib: 139 },
   { pattern: 'b200', name: 'B200', capability: 100, usableGib: 178 },
+  { pattern: 'gb200', name: 'GB200', capability: 100, usableGib: 178 },
   { pattern: 'rtx-pro-6000', name: 'RTX PRO 6000', capability: 120, usableGib: 94 },
 ];
 

@@ -5,6 +5,8 @@ export const instanceSchema = z.strictObject({
   accelerator: z.enum(['cpu', 'gpu', 'neuron']),
   type: z.string().min(1),
   size: z.string().min(1),
+  /** The provider's own name of the machine, such as `g2-standard-8`, where it rents one. */
+  machineType: z.string().min(1).optional(),
   /** Display text, such as "Intel Sapphire Rapids". */
   architecture: z.string().min(1),
   /** CPUs of a host given to one replica; may be a fraction. */
@@ -23,8 +25,8 @@ export type Instance = z.infer<typeof instanceSchema>;
 
 export const vendorSchema = z.strictObject({
   name: z.string().min(1),
-  /** Which provider makes hosts for this vendor. */
-  provider: z.enum(['docker']),
+  /** Which provider makes hosts for this vendor: machines that joined (`docker`), or rented ones. */
+  provider: z.enum(['docker', 'gcp']),
   regions: z
     .array(
       z.strictObject({
@@ -36,6 +38,18 @@ export const vendorSchema = z.strictObject({
     .min(1),
 });
 export type Vendor = z.infer<typeof vendorSchema>;
+
+/** The providers this installation can get hosts by. */
+const PROVIDERS_IN_PLACE: ReadonlySet<Vendor['provider']> = new Set(['docker']);
+
+/**
+ * Why nothing can run on this vendor's hardware here, and what to do; null when it can. Such hardware is listed all the
+ * same, so that a plan can be made for it.
+ */
+export function missingProvider(vendor: Pick<Vendor, 'name' | 'provider'>): string | null {
+  if (PROVIDERS_IN_PLACE.has(vendor.provider)) return null;
+  return `'${vendor.name}' is listed for planning only, because this installation has no provider '${vendor.provider}' that rents its machines: choose another vendor, or ask with ?dryRun=true for the plan`;
+}
 
 /** `vendor-region-type-size`, the public API's id of a compute row. */
 export function computeId(vendor: string, region: string, instance: Pick<Instance, 'type' | 'size'>): string {

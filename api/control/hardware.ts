@@ -1,4 +1,5 @@
-import { computeId, type Instance, type Vendor } from '../../spec/hardware.ts';
+import { EndpointsError } from '../../spec/errors.ts';
+import { computeId, type Instance, missingProvider, type Vendor } from '../../spec/hardware.ts';
 import type { FreeRoom } from '../../store/hosts.ts';
 import type { Compute, Vendors } from './schemas.ts';
 
@@ -11,19 +12,34 @@ export interface Usage {
   room: readonly FreeRoom[];
 }
 
-/** The hardware catalogue as the public API shows it; without `usage` it is the price list, which has no quota. */
+/** @throws EndpointsError VALIDATION_FAILED when the vendor's hardware is listed and nothing brings it here */
+export function assertProvider(catalogue: readonly Vendor[], vendorName: string): void {
+  const vendor = catalogue.find(({ name }) => name === vendorName);
+  const missing = vendor && missingProvider(vendor);
+  if (missing) throw new EndpointsError('VALIDATION_FAILED', `provider.vendor: ${missing}`);
+}
+
+/**
+ * The hardware catalogue as the public API shows it; without `usage` it is the price list, which has no quota. Hardware
+ * that no provider brings here is shown as not available.
+ */
 export function presentHardware(catalogue: readonly Vendor[], usage: Usage | null): Vendors {
+  return { vendors: catalogue.map((vendor) => presentVendor(vendor, usage)) };
+}
+
+function presentVendor(vendor: Vendor, usage: Usage | null): Vendors['vendors'][number] {
+  const missing = missingProvider(vendor) !== null;
+  const status = missing ? 'notAvailable' : 'available';
   return {
-    vendors: catalogue.map((vendor) => ({
-      name: vendor.name,
-      status: 'available',
-      regions: vendor.regions.map((region) => ({
-        name: region.name,
-        label: region.label,
-        status: 'available',
-        computes: region.instances.map((instance) =>
-          presentInstance(vendor.name, region.name, instance, usage),
-        ),
+    name: vendor.name,
+    status,
+    regions: vendor.regions.map((region) => ({
+      name: region.name,
+      label: region.label,
+      status,
+      computes: region.instances.map((instance) => ({
+        ...presentInstance(vendor.name, region.name, instance, usage),
+        ...(missing ? { status: 'not_available' } : {}),
       })),
     })),
   };

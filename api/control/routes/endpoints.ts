@@ -19,6 +19,7 @@ import { guard } from '../../auth/guard.ts';
 import { actorOf, type ControlApp, type ControlDeps } from '../context.ts';
 import { decodeCursor, encodeCursor } from '../cursor.ts';
 import { remove, update } from '../decisions.ts';
+import { assertProvider } from '../hardware.ts';
 import { resolveWeights, sameFiles } from '../model.ts';
 import { presentEndpoint } from '../present.ts';
 import {
@@ -109,6 +110,7 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
     handler: async (request) => {
       const where = { namespace: request.params.namespace, name: request.body.name };
       const wish = normalizeCreate(request.body, vendors);
+      assertProvider(vendors, wish.spec.provider.vendor);
       await assertNameFree(store, where.namespace, where.name);
       const weights = await resolveWeights(deps.hub, wish.spec, vendors, request.log);
       await createEndpoint(store, vault, { ...where, wish, weights, actor: actorOf(request) });
