@@ -83,6 +83,16 @@ describe('gateway: streams, and clients and engines that leave', () => {
     await eventually('the engine is told', () => upstream.aborted === 1);
   });
 
+  it('survives clients that give up in numbers', async () => {
+    const streams = Array.from({ length: 30 }, () => start('/stream'));
+    await Promise.all(streams.map(({ response }) => response));
+    for (const { req } of streams) req.destroy();
+    await eventually('stopped', () => upstream.aborted === 30);
+    await comesToRest(gateway);
+    const { response } = start('/plain');
+    assert.equal((await response).statusCode, 200);
+  });
+
   it('lets the client see that an engine died in the middle', async () => {
     for (const path of ['/plain', '/sized']) {
       const { response } = start(path);
