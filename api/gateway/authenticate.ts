@@ -28,7 +28,7 @@ export function authenticate(
       kind: 'unauthorized',
       message: `UNAUTHORIZED: endpoint ${endpoint.namespace}/${endpoint.name} needs a token: send 'Authorization: Bearer <token>'`,
     };
-  const entry = tokens.get(hash('sha256', token));
+  const entry = known(tokens, token);
   if (!entry || (entry.expiresAt !== null && entry.expiresAt <= now))
     return {
       kind: 'unauthorized',
@@ -42,6 +42,27 @@ export function authenticate(
       message: `user ${entry.principal.userName} is not a member of ${endpoint.namespace}, and endpoint ${endpoint.name} is private`,
     };
   return null;
+}
+
+/**
+ * Tokens that were looked up before, in clear, by the table they were found in: a new table begins anew. Saves most
+ * requests the hash. Only found ones are kept, so guessing fills no memory.
+ */
+const recent = new WeakMap<ReadonlyMap<string, TokenEntry>, Map<string, TokenEntry>>();
+const MAX_RECENT = 10_000;
+
+function known(tokens: ReadonlyMap<string, TokenEntry>, token: string): TokenEntry | undefined {
+  let found = recent.get(tokens);
+  const again = found?.get(token);
+  if (again) return again;
+  const entry = tokens.get(hash('sha256', token));
+  if (!entry) return undefined;
+  if (!found || found.size >= MAX_RECENT) {
+    found = new Map();
+    recent.set(tokens, found);
+  }
+  found.set(token, entry);
+  return entry;
 }
 
 /** The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110 §11.1). */

@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import type { AccessEntry, AccessLog } from './access-log.ts';
 import { BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
+import type { Connection } from './connections.ts';
 import { type Refusal, refuse } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
 import type { Ticket } from './load.ts';
@@ -43,6 +44,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #body: RequestBody | null = null;
   #headers: string[] | null = null;
   #target: Target | null = null;
+  #connection: Connection | null = null;
   #controller: Dispatcher.DispatchController | null = null;
   #retries = 0;
   #deaths = 0;
@@ -92,13 +94,16 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#received = false;
     ticket.send(target);
     const method = (req.method ?? 'GET') as Dispatcher.HttpMethod;
-    target.pool.dispatch({ method, path, headers: this.#headers, body: body.open() }, this);
+    const connection = target.connections.take();
+    this.#connection = connection;
+    connection.client.dispatch({ method, path, headers: this.#headers, body: body.open() }, this);
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
     this.#started = true;
-    this.#reusedConnection = this.#target?.freshConnection === false;
+    const connection = this.#connection;
+    if (connection !== null) this.#reusedConnection = ++connection.uses > 1;
     if (this.#clientGone) controller.abort(new Error('client left'));
   }
 
@@ -146,6 +151,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   }
 
   onResponseEnd(): void {
+    this.#connection?.release();
+    this.#connection = null;
     this.#in.ticket.close();
     this.#in.res.end();
   }
@@ -153,6 +160,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     const target = this.#target;
     this.#controller = null;
+    this.#connection?.discard();
+    this.#connection = null;
     this.#in.ticket.leave();
     if (this.#clientGone || target === null) return;
     const code = 'code' in error ? error.code : undefined;
@@ -177,7 +186,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
 
   /**
    * What is right after an attempt that brought no byte of an answer. Without a connection the request did nothing: the
-   * search for a replica goes on, and knows when to end (`elsewhere`). When the pool was closed under it, or the engine
+   * search for a replica goes on, and knows when to end (`elsewhere`). When the connections were closed under it, or the engine
    * closed a connection that had been idle and most likely never read the request, it is repeated. Otherwise the replica
    * died with it: that is tried elsewhere once, so that a dying replica costs no answer, and no more often, so that a
    * request which kills engines does not kill them all.

@@ -1,6 +1,6 @@
-import { Pool } from 'undici';
 import { routeOrigin } from '../../store/routes.ts';
 import type { RoutedReplica } from '../../store/snapshot.ts';
+import { Connections } from './connections.ts';
 import { RecentKeys } from './prefix.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -11,7 +11,7 @@ export interface Target {
   readonly origin: URL;
   /** Value of the Authorization header its engine asks for. */
   readonly authorization: string;
-  readonly pool: Pool;
+  readonly connections: Connections;
   /** Requests and tunnels of this process on it. */
   inFlight: number;
   /** Not picked before this time (milliseconds since the epoch), because it did not take a connection. */
@@ -24,8 +24,6 @@ export interface Target {
   readonly newSince: number;
   /** What prompts it has seen; stays empty unless the endpoint balances by them. */
   readonly recent: RecentKeys;
-  /** True while the request that a new connection was opened for starts on it. */
-  freshConnection: boolean;
 }
 
 /** A refused connection mostly means a container that is gone or not up yet; the route table tells within a moment. */
@@ -33,10 +31,8 @@ const ASIDE_MS = 2000;
 /** So many server errors in a row are no accident: an engine that fails at once has the fewest in flight of all. */
 const MAX_ERRORS = 5;
 const EJECT_MS = 10_000;
-const CONNECT_TIMEOUT_MS = 5000;
-const MAX_RESPONSE_HEADER_BYTES = 32 * 1024;
 
-/** Connection pools, one per replica in the snapshot, and which of them may be given new requests. */
+/** The replicas in the snapshot with their connections, and which of them may be given new requests. */
 export class Replicas {
   #targets = new Map<string, Target>();
   #ready = new Map<string, readonly Target[]>();
@@ -59,7 +55,7 @@ export class Replicas {
     return this.#draining.has(replicaId);
   }
 
-  /** Takes over the routes of a new snapshot. Pools that are left finish what runs on them and close. */
+  /** Takes over the routes of a new snapshot. Replicas that are left finish what runs on them. */
   apply(snapshot: Snapshot): void {
     const targets = new Map<string, Target>();
     const ready = new Map<string, Target[]>();
@@ -83,7 +79,7 @@ export class Replicas {
     this.#targets = targets;
     this.#ready = ready;
     this.#draining = draining;
-    for (const target of left) void target.pool.close();
+    for (const target of left) target.connections.close();
   }
 
   setAside(target: Target): void {
@@ -103,7 +99,7 @@ export class Replicas {
 
   /** Ends all connections at once. */
   async destroy(): Promise<void> {
-    await Promise.all([...this.#targets.values()].map((target) => target.pool.destroy()));
+    await Promise.all([...this.#targets.values()].map((target) => target.connections.destroy()));
   }
 
   #reuse(replica: RoutedReplica): Target | undefined {
@@ -119,38 +115,17 @@ const NONE: readonly Target[] = [];
 
 function open(replica: RoutedReplica, endpointId: string, newSince: number): Target {
   const origin = routeOrigin(replica.address);
-  const pool = new Pool(origin, {
-    // As many connections as there are requests: a queue before the engine's own would hide its load.
-    pipelining: 1,
-    connect: { timeout: CONNECT_TIMEOUT_MS },
-    // Prefill may take longer than any fixed limit; the client's patience is the limit.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    // Just under the 5 s of uvicorn, which vLLM runs on; a server's hint must not raise it.
-    keepAliveTimeout: 4000,
-    keepAliveMaxTimeout: 4000,
-    maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
-  });
-  const target: Target = {
+  return {
     replicaId: replica.replicaId,
     endpointId,
     origin,
     authorization: `Bearer ${replica.engineKey}`,
-    pool,
+    connections: new Connections(origin),
     inFlight: 0,
     asideUntil: 0,
     ejectedUntil: 0,
     errors: 0,
     newSince,
     recent: new RecentKeys(),
-    freshConnection: false,
   };
-  // undici starts the waiting request in the same turn in which it tells of the new connection.
-  pool.on('connect', () => {
-    target.freshConnection = true;
-    queueMicrotask(() => {
-      target.freshConnection = false;
-    });
-  });
-  return target;
 }
