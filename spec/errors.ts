@@ -27,6 +27,7 @@ export const ERRORS = {
   CHECKSUM_MISMATCH: { status: 502, retryable: false },
   DOWNLOAD_FAILED: { status: 502, retryable: true },
   IMAGE_NOT_FOUND: { status: 400, retryable: false },
+  IMAGE_AUTH: { status: 400, retryable: false },
   IMAGE_PULL_FAILED: { status: 502, retryable: true },
   DOCKER_UNAVAILABLE: { status: 503, retryable: true },
   CONTAINER_EXITED: { status: 500, retryable: false },

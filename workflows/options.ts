@@ -58,11 +58,19 @@ export function onHost(hostId: string) {
   const common = { taskQueue: hostTaskQueue(hostId), scheduleToStartTimeout: '1 minute' } as const;
   const retry = { initialInterval: '1 second', maximumInterval: '30 seconds' } as const;
   return {
-    fetch: proxyActivities<Pick<HostActivities, 'downloadWeights' | 'pullImage'>>({
+    fetch: proxyActivities<Pick<HostActivities, 'downloadWeights'>>({
       ...common,
       startToCloseTimeout: '12 hours',
       heartbeatTimeout: '15 seconds',
       retry: { ...retry, maximumAttempts: 20 },
+    }),
+    // A registry that is away gets a minute of pauses in each start: its owner may have mistyped its name, and should
+    // know soon. With the three starts of an endpoint that is 3 minutes when it refuses, 12 when it keeps silent.
+    image: proxyActivities<Pick<HostActivities, 'pullImage'>>({
+      ...common,
+      startToCloseTimeout: '12 hours',
+      heartbeatTimeout: '15 seconds',
+      retry: { initialInterval: '2 seconds', maximumInterval: '30 seconds', maximumAttempts: 6 },
     }),
     containers: proxyActivities<Pick<HostActivities, 'startContainer'>>({
       ...common,

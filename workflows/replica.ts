@@ -186,7 +186,7 @@ class Replica {
 
   async #pullImage(host: ReturnType<typeof onHost>, plan: ReplicaPlan): Promise<void> {
     const { image } = plan.container;
-    await host.fetch.pullImage.executeWithOptions({ summary: summaryOf(image) }, [
+    await host.image.pullImage.executeWithOptions({ summary: summaryOf(image) }, [
       { replicaId: this.#id, image, sealed: plan.sealed },
     ]);
   }

@@ -8,7 +8,8 @@ import { toApplicationFailure } from '../failures.ts';
 import type { HostActivities, OwnContainer } from '../interfaces.ts';
 import { dockerError, inspectContainer, isAbsent, removeContainer, statusOf } from './docker.ts';
 import { Network } from './network.ts';
-import { ensureImage, type PullProgress, pullMessage } from './pull.ts';
+import { ensureImage } from './pull.ts';
+import { type PullProgress, pullMessage } from './pull-progress.ts';
 import type { ReplicaRecords } from './records.ts';
 import { bringUp } from './start.ts';
 
@@ -58,20 +59,18 @@ async function pullImage(
 ): Promise<{ pulled: boolean }> {
   const context = Context.current();
   const { registry } = await deps.unseal(input.sealed);
-  let progress: PullProgress = { doneBytes: 0, totalBytes: 0 };
+  let progress: PullProgress = { doneLayers: 0, layers: 0, doneBytes: 0, totalBytes: 0 };
   // By the clock and not by progress: while layers are unpacked the engine says nothing.
   const beat = setInterval(() => context.heartbeat(progress), HEARTBEAT_MS);
   try {
-    return await ensureImage(
-      deps.docker,
-      input.image,
+    return await ensureImage(deps.docker, input.image, {
       registry,
-      (now) => {
+      onProgress: (now) => {
         progress = now;
         deps.report(input.replicaId, 'pulling', pullMessage(now));
       },
-      context.cancellationSignal,
-    );
+      signal: context.cancellationSignal,
+    });
   } catch (error) {
     // It is tried again; until then whoever looks at the endpoint should know what it waits for.
     if (error instanceof EndpointsError && error.retryable)

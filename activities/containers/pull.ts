@@ -1,49 +1,65 @@
 import type Docker from 'dockerode';
-import { EndpointsError, type ErrorCode } from '../../spec/errors.ts';
+import { EndpointsError } from '../../spec/errors.ts';
 import type { SealedSecrets } from '../../spec/lifecycle.ts';
-import { dockerError, engineSentence, jsonLines } from './docker.ts';
+import { dockerError, jsonLines } from './docker.ts';
+import { pullError, registryOf } from './pull-errors.ts';
+import { LayerCount, type PullEvent, type PullProgress } from './pull-progress.ts';
+import { type Patience, SilenceCut } from './silence.ts';
 
-export interface PullProgress {
-  doneBytes: number;
-  totalBytes: number;
+/**
+ * Docker itself waits 15 s for a connection and tries two schemes. Later silence is a stalled transfer: while it unpacks
+ * a large layer it goes on telling how far it is.
+ */
+const PATIENCE: Patience = { first: 40_000, later: 300_000 };
+
+export interface PullOptions {
+  registry: SealedSecrets['registry'];
+  onProgress?: (progress: PullProgress) => void;
+  signal?: AbortSignal;
+  patience?: Patience;
 }
 
 /**
- * Pulls an image unless the engine has it. A tag that was pulled once is not asked for again, so that a start neither
- * needs the registry nor changes what a revision runs.
- * @throws EndpointsError IMAGE_NOT_FOUND, IMAGE_PULL_FAILED, DISK_FULL, DOCKER_UNAVAILABLE
+ * Pulls an image unless the engine has it. A tag that was pulled once is not asked for again, so that a start needs no
+ * registry.
+ * @throws EndpointsError IMAGE_NOT_FOUND, IMAGE_AUTH, IMAGE_PULL_FAILED, DISK_FULL, DOCKER_UNAVAILABLE
  */
 export async function ensureImage(
   docker: Docker,
   image: string,
-  registry: SealedSecrets['registry'],
-  onProgress: (progress: PullProgress) => void,
-  signal?: AbortSignal,
+  options: PullOptions,
 ): Promise<{ pulled: boolean }> {
   if (await hasImage(docker, image)) return { pulled: false };
+  const { registry, onProgress, signal, patience = PATIENCE } = options;
+  const cut = new SilenceCut(patience, signal);
   try {
     const stream = await docker.pull(image, {
       ...(registry ? { authconfig: { ...registry, serveraddress: registryOf(image) } } : {}),
-      ...(signal ? { abortSignal: signal } : {}),
+      abortSignal: cut.signal,
     });
-    const layers = new Map<string, PullProgress>();
+    const layers = new LayerCount();
     for await (const line of jsonLines(stream)) {
+      cut.heard();
       const event = line as PullEvent;
       if (event.error) throw new Error(event.error);
-      if (countBytes(layers, event)) onProgress(sum(layers));
+      if (layers.add(event)) onProgress?.(layers.progress);
     }
-    signal?.throwIfAborted();
+    cut.signal.throwIfAborted();
   } catch (error) {
     signal?.throwIfAborted();
+    if (cut.silentMs !== null) throw silent(image, cut.silentMs);
     throw pullError(error, image, registry !== null);
+  } finally {
+    cut.stop();
   }
   return { pulled: true };
 }
 
-/** What the text of a replica says during a pull. */
-export function pullMessage({ doneBytes, totalBytes }: PullProgress): string {
-  const mb = (bytes: number) => Math.round(bytes / 1e6);
-  return `pulling image: ${mb(doneBytes)} of ${mb(totalBytes)} MB`;
+function silent(image: string, ms: number): EndpointsError {
+  return new EndpointsError(
+    'IMAGE_PULL_FAILED',
+    `image ${image}: nothing came for ${ms / 1000} s; check that the host reaches ${registryOf(image)}.`,
+  );
 }
 
 async function hasImage(docker: Docker, image: string): Promise<boolean> {
@@ -56,65 +72,4 @@ async function hasImage(docker: Docker, image: string): Promise<boolean> {
     // Absent, or a reference the engine cannot even parse: the pull says that better.
     return false;
   }
-}
-
-interface PullEvent {
-  id?: string;
-  status?: string;
-  error?: string;
-  progressDetail?: { current?: number; total?: number };
-}
-
-/** Unpacking counts anew from zero, so only the download is summed. */
-function countBytes(layers: Map<string, PullProgress>, event: PullEvent): boolean {
-  if (!event.id) return false;
-  const { current, total } = event.progressDetail ?? {};
-  if (event.status === 'Downloading' && current !== undefined && total !== undefined && total > 0) {
-    layers.set(event.id, { doneBytes: current, totalBytes: total });
-    return true;
-  }
-  const layer = layers.get(event.id);
-  if (event.status !== 'Download complete' || !layer) return false;
-  layer.doneBytes = layer.totalBytes;
-  return true;
-}
-
-function sum(layers: ReadonlyMap<string, PullProgress>): PullProgress {
-  const total = { doneBytes: 0, totalBytes: 0 };
-  for (const layer of layers.values()) {
-    total.doneBytes += layer.doneBytes;
-    total.totalBytes += layer.totalBytes;
-  }
-  return total;
-}
-
-/** The part before the first slash names a registry only when it looks like a host (Docker's rule). */
-export function registryOf(image: string): string {
-  const [first = '', ...rest] = image.split('/');
-  const isHost = rest.length > 0 && (first.includes('.') || first.includes(':') || first === 'localhost');
-  return isHost ? first : 'https://index.docker.io/v1/';
-}
-
-function pullError(error: unknown, image: string, withCredentials: boolean): Error {
-  const said = engineSentence(error);
-  const refused = (code: ErrorCode, what: string) =>
-    new EndpointsError(code, `image ${image}: ${what} Docker said: ${said}`);
-  if (/no space left on device|disk quota exceeded/i.test(said))
-    return refused('DISK_FULL', "the host's disk is full; remove unused images or add space.");
-  if (/invalid reference format|invalid repository name|must be lowercase/i.test(said))
-    return refused('IMAGE_NOT_FOUND', 'this is not an image reference; write registry/name:tag.');
-  if (/no matching manifest|does not match the specified platform/i.test(said))
-    return refused('IMAGE_NOT_FOUND', "it exists, but not for the host's processor; choose another image.");
-  if (/unauthorized|authentication required|access denied|denied|no basic auth credentials/i.test(said))
-    return refused(
-      'IMAGE_NOT_FOUND',
-      withCredentials
-        ? 'it does not exist, or the given registry credentials may not pull it.'
-        : 'it does not exist or is private; check the name, and give credentials if it is private.',
-    );
-  if (/manifest unknown|not found|does not exist|no such image/i.test(said))
-    return refused('IMAGE_NOT_FOUND', 'the registry has no such image; check name and tag.');
-  const away = dockerError(error, `pulling image ${image}`);
-  if (away instanceof EndpointsError && away.code === 'DOCKER_UNAVAILABLE') return away;
-  return refused('IMAGE_PULL_FAILED', 'it could not be pulled; check that the host reaches the registry.');
 }

@@ -78,7 +78,7 @@ async function create(
     if (statusOf(error) === 409) return null;
     if (isAbsent(error) && /no such image/i.test(engineSentence(error))) {
       // Removed since it was pulled, by a clean-up of the host.
-      await ensureImage(docker, plan.container.image, secrets.registry, () => undefined);
+      await ensureImage(docker, plan.container.image, { registry: secrets.registry });
       return null;
     }
     throw startError(error, plan, secrets);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
-import { registryOf } from '../../activities/containers/pull.ts';
+import { registryOf } from '../../activities/containers/pull-errors.ts';
 import { ENGINE_IMAGE, needDocker, TestHost } from '../support/docker.ts';
 import { TestRegistry } from '../support/registry.ts';
 
@@ -52,8 +52,8 @@ describe('containers: pulling an image', () => {
     const { image } = await registry();
     host.reports.length = 0;
     assert.deepEqual(await pull(image), { pulled: true });
-    assert.match(host.reports.at(0) ?? '', /^pulling image: [0-3] of 3 MB$/);
-    assert.equal(host.reports.at(-1), 'pulling image: 3 of 3 MB');
+    assert.match(host.reports.at(0) ?? '', /^pulling image: 0 of 1 layers, [0-3] of [0-3] MB$/);
+    assert.equal(host.reports.at(-1), 'pulling image: 1 of 1 layers, 3 of 3 MB');
     assert.deepEqual(await pull(image), { pulled: false });
   });
 
@@ -67,8 +67,8 @@ describe('containers: pulling an image', () => {
     const login = { username: 'u', password: 'pass-of-the-registry' };
     const { image } = await registry(login);
     const wrong = await failure(image, { username: 'u', password: 'wrong-password' });
-    assert.equal(wrong.type, 'IMAGE_NOT_FOUND');
-    assert.match(wrong.message, /credentials may not pull it/);
+    assert.equal(wrong.type, 'IMAGE_AUTH');
+    assert.match(wrong.message, /refused the given credentials; check model\.image\.custom\.credentials/);
     assert.doesNotMatch(JSON.stringify(wrong), /wrong-password/);
     const none = await failure(image);
     assert.match(none.message, /give credentials if it is private/);

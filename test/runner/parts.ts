@@ -7,6 +7,7 @@ import { ensureSampleRepository } from '../../cli/services/sample.ts';
 import { temporalBinary } from '../../cli/services/temporal-binary.ts';
 import type { Step } from '../../cli/up/step.ts';
 import { cacheDir, loadPlatformConfig, loadTemporalConfig } from '../../runtime/config.ts';
+import { registryBinary } from './registry-binary.ts';
 
 /** What the tests are given. A part that could not be had is missing from `env`, and `unavailable` says why. */
 export interface Parts {
@@ -63,6 +64,15 @@ export function partSteps(runDir: string, parts: Parts, signal: AbortSignal): St
         const { file } = await ensureSampleRepository({ cacheDir: cache, sample, signal, onProgress });
         parts.env.TEST_GGUF = file;
         return sample.file;
+      },
+    },
+    {
+      title: 'Image registry',
+      variables: ['TEST_REGISTRY'],
+      provide: async () => {
+        const { path, source } = await registryBinary(cache, signal);
+        parts.env.TEST_REGISTRY = path;
+        return `from ${source}`;
       },
     },
     {

@@ -111,7 +111,7 @@ function digest(bytes: Buffer): string {
 }
 
 /** A ustar archive with one file. */
-function tarOf(name: string, content: Buffer): Buffer {
+export function tarOf(name: string, content: Buffer): Buffer {
   const header = Buffer.alloc(512);
   header.write(name, 0);
   header.write('0000755\0', 100);
