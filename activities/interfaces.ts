@@ -20,6 +20,8 @@ export interface ControlActivities {
   publishProjection(input: { endpointId: string; projection: Projection }): Promise<void>;
   /** Resolves the model to a commit and its files, once per revision. Throws HUB_*, NO_USABLE_FILE. */
   pinRevision(input: { endpointId: string; revision: number }): Promise<{ commit: string | null }>;
+  /** Pins a revision to the exact image its first replica has; answers what is pinned, the first one's. */
+  pinImage(input: { endpointId: string; revision: number; image: string }): Promise<{ image: string }>;
   /** The last step of a deletion: the row goes, the audit log stays. */
   removeEndpoint(input: { endpointId: string }): Promise<void>;
 
@@ -69,8 +71,16 @@ export interface HostActivities {
     weights: WeightsPlan;
     sealed: string;
   }): Promise<{ downloadedBytes: number }>;
-  /** Pulls the image unless the engine has it. Heartbeats. */
-  pullImage(input: { replicaId: string; image: string; sealed: string }): Promise<{ pulled: boolean }>;
+  /**
+   * Pulls the image unless the engine has it: the one its revision is `pinned` to, if any. `image` is the exact one that
+   * is there now; agents before 0.2 do not say it. Heartbeats.
+   */
+  pullImage(input: {
+    replicaId: string;
+    image: string;
+    pinned?: string | null;
+    sealed: string;
+  }): Promise<{ pulled: boolean; image?: string }>;
   /** Creates and starts the container, or finds it running. `calledAt`: when Docker was first asked (ms, epoch). */
   startContainer(input: ReplicaPlan): Promise<{ containerId: string; address: string; calledAt: number }>;
   /** Returns when the replica has answered its health route and a real inference, at `readyAt` (ms, epoch). Heartbeats. */

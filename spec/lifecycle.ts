@@ -104,6 +104,8 @@ export interface ReplicaPlan {
   containerName: string;
   weights: WeightsPlan | null;
   container: ContainerDescription;
+  /** The exact image its revision is pinned to; null for the first replica, which pins it. Plans before 0.2 have none. */
+  pinnedImage?: string | null;
   sealed: string;
   readiness: ReadinessPlan;
 }

@@ -1,6 +1,7 @@
 import { Kysely, Migrator, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import * as initial from './migrations/0001-initial.ts';
+import * as pinnedImage from './migrations/0006-pinned-image.ts';
 import type { Database } from './schema.ts';
 
 export type Store = Kysely<Database>;
@@ -11,7 +12,7 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 /** For a connection, and for a free place in the pool: a server that is silent must not hold requests for ever. */
 const CONNECT_TIMEOUT_MS = 5000;
 
-const MIGRATIONS = { '0001-initial': initial };
+const MIGRATIONS = { '0001-initial': initial, '0006-pinned-image': pinnedImage };
 
 /**
  * Opens a pool on `url` (a PostgreSQL connection string). Connects on first use; a lost connection is replaced by the

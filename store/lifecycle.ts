@@ -100,14 +100,22 @@ export async function removeEndpoint(store: Store, endpointId: string): Promise<
   await store.deleteFrom('endpoints').where('id', '=', endpointId).where('phase', '=', 'deleted').execute();
 }
 
+/** What a revision froze; `weights` and `image` are null until they are pinned. */
+export interface StoredRevision {
+  spec: EndpointSpec;
+  secrets: Buffer | null;
+  weights: WeightsPlan | null;
+  image: string | null;
+}
+
 export async function loadRevision(
   store: Store,
   endpointId: string,
   revision: number,
-): Promise<{ spec: EndpointSpec; secrets: Buffer | null; weights: WeightsPlan | null } | undefined> {
+): Promise<StoredRevision | undefined> {
   return await store
     .selectFrom('revisions')
-    .select(['spec', 'secrets', 'weights'])
+    .select(['spec', 'secrets', 'weights', 'image'])
     .where('endpoint_id', '=', endpointId)
     .where('revision', '=', revision)
     .executeTakeFirst();
@@ -127,6 +135,26 @@ export async function pinWeights(
     .where('revision', '=', revision)
     .where('weights', 'is', null)
     .execute();
+}
+
+/**
+ * Pins a revision to an exact image; the first writer wins, so that all replicas of a revision run the same.
+ * @returns the image that is pinned, which may be another one's; the given one when the revision is gone
+ */
+export async function pinImage(
+  store: Store,
+  endpointId: string,
+  revision: number,
+  image: string,
+): Promise<{ image: string }> {
+  const row = await store
+    .updateTable('revisions')
+    .set({ image: sql<string>`coalesce(image, ${image})` })
+    .where('endpoint_id', '=', endpointId)
+    .where('revision', '=', revision)
+    .returning('image')
+    .executeTakeFirst();
+  return { image: row?.image ?? image };
 }
 
 export async function beginReplica(

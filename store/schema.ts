@@ -88,6 +88,8 @@ interface RevisionTable {
   spec: Json<EndpointSpec>;
   secrets: Buffer | null;
   weights: NullableJson<WeightsPlan>;
+  /** The exact image its replicas run, once the first of them has it. */
+  image: ColumnType<string | null, string | null | undefined, string | null>;
   created_at: CreatedAt;
 }
 

@@ -18,6 +18,7 @@ export const store = proxyLocalActivities<
     | 'reportReplica'
     | 'reservePlace'
     | 'planReplica'
+    | 'pinImage'
     | 'routeIn'
     | 'routeOut'
     | 'releaseReplica'

@@ -5,6 +5,7 @@ import {
   getExternalWorkflowHandle,
   isCancellation,
   log,
+  patched,
   setCurrentDetails,
   setHandler,
   workflowInfo,
@@ -132,12 +133,14 @@ class Replica {
     setAttributes({ EndpointHost: hostId });
 
     const { workflowId } = workflowInfo();
-    const plan = await store.planReplica.executeWithOptions({ summary: 'files, container, sealed secrets' }, [
-      { ...ref, number, hostId, workflowId },
-    ]);
+    const planned = await store.planReplica.executeWithOptions(
+      { summary: 'files, container, sealed secrets' },
+      [{ ...ref, number, hostId, workflowId }],
+    );
     const host = onHost(hostId);
     this.#report('downloading', 'fetching weights and image', { tell: true });
-    await Promise.all([this.#fetchWeights(host, plan), this.#pullImage(host, plan)]);
+    const [, image] = await Promise.all([this.#fetchWeights(host, planned), this.#fetchImage(host, planned)]);
+    const plan = { ...planned, container: { ...planned.container, image } };
 
     this.#container = { name: plan.containerName, stopGraceMs: plan.container.stopGraceMs };
     this.#report('initializing', 'starting engine');
@@ -184,11 +187,22 @@ class Replica {
     ]);
   }
 
-  async #pullImage(host: ReturnType<typeof onHost>, plan: ReplicaPlan): Promise<void> {
+  /** @returns the exact image to run: the one that all replicas of this revision run */
+  async #fetchImage(host: ReturnType<typeof onHost>, plan: ReplicaPlan): Promise<string> {
+    const { endpointId, revision } = this.#input;
     const { image } = plan.container;
-    await host.image.pullImage.executeWithOptions({ summary: summaryOf(image) }, [
-      { replicaId: this.#id, image, sealed: plan.sealed },
+    const pull = (pinned: string | null) =>
+      host.image.pullImage.executeWithOptions({ summary: summaryOf(pinned ?? image) }, [
+        { replicaId: this.#id, image, pinned, sealed: plan.sealed },
+      ]);
+    const own = (await pull(plan.pinnedImage ?? null)).image;
+    if (own === undefined) return image;
+    if (plan.pinnedImage || !patched('pin-image')) return own;
+    const pinned = await store.pinImage.executeWithOptions({ summary: summaryOf(`pin ${own}`) }, [
+      { endpointId, revision, image: own },
     ]);
+    // Another replica was first, and the tag has moved in between.
+    return pinned.image === own ? own : ((await pull(pinned.image)).image ?? pinned.image);
   }
 
   /** Waits for a reason to end. Rolls over when the history has grown, at an instant when nothing is under way. */

@@ -55,8 +55,8 @@ async function guarded<T>(step: () => Promise<T>): Promise<T> {
 
 async function pullImage(
   deps: ContainerDeps,
-  input: { replicaId: string; image: string; sealed: string },
-): Promise<{ pulled: boolean }> {
+  input: Parameters<HostActivities['pullImage']>[0],
+): Promise<{ pulled: boolean; image: string }> {
   const context = Context.current();
   const { registry } = await deps.unseal(input.sealed);
   let progress: PullProgress = { doneLayers: 0, layers: 0, doneBytes: 0, totalBytes: 0 };
@@ -64,6 +64,7 @@ async function pullImage(
   const beat = setInterval(() => context.heartbeat(progress), HEARTBEAT_MS);
   try {
     return await ensureImage(deps.docker, input.image, {
+      pinned: input.pinned ?? null,
       registry,
       onProgress: (now) => {
         progress = now;

@@ -4,11 +4,9 @@ import { dockerError, engineSentence } from './docker.ts';
 interface Rule {
   pattern: RegExp;
   code: ErrorCode;
-  /** What happened and what to do; `credentials`: whether the owner gave some. */
-  say(about: { registry: string; credentials: boolean }): string;
+  /** What happened and what to do; `credentials`: whether the owner gave some; `byDigest`: not by a tag. */
+  say(about: { registry: string; credentials: boolean; byDigest: boolean }): string;
 }
-
-const noSuchImage = 'the registry has no such image; check name and tag.';
 
 /**
  * The engine's sentences about a pull, first match counts. What stands for an unreachable registry comes before what a
@@ -61,7 +59,10 @@ const RULES: readonly Rule[] = [
   {
     pattern: /manifest unknown|not found|does not exist|no such image|name unknown/i,
     code: 'IMAGE_NOT_FOUND',
-    say: () => noSuchImage,
+    say: ({ byDigest }) =>
+      byDigest
+        ? 'the registry has this digest no longer; update the endpoint to an image that it has.'
+        : 'the registry has no such image; check name and tag.',
   },
 ];
 
@@ -73,7 +74,8 @@ export function pullError(error: unknown, image: string, credentials: boolean): 
   if (away instanceof EndpointsError && away.code === 'DOCKER_UNAVAILABLE') return away;
   const rule = RULES.find(({ pattern }) => pattern.test(said));
   const code = rule?.code ?? 'IMAGE_PULL_FAILED';
-  const what = rule?.say({ registry, credentials }) ?? 'it could not be pulled.';
+  const what =
+    rule?.say({ registry, credentials, byDigest: image.includes('@') }) ?? 'it could not be pulled.';
   return new EndpointsError(code, `image ${image}: ${what} Docker said: ${said}`);
 }
 

@@ -1,7 +1,8 @@
 import type Docker from 'dockerode';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { SealedSecrets } from '../../spec/lifecycle.ts';
-import { dockerError, jsonLines } from './docker.ts';
+import { jsonLines } from './docker.ts';
+import { exactImage, isLocalId, pullable } from './exact.ts';
 import { pullError, registryOf } from './pull-errors.ts';
 import { LayerCount, type PullEvent, type PullProgress } from './pull-progress.ts';
 import { type Patience, SilenceCut } from './silence.ts';
@@ -20,16 +21,27 @@ export interface PullOptions {
 }
 
 /**
- * Pulls an image unless the engine has it. A tag that was pulled once is not asked for again, so that a start needs no
- * registry.
+ * Makes sure that the engine has an image: the one that is `pinned`, if any, else what the reference means. A tag that was
+ * pulled once is not asked for again, so that a start needs no registry.
+ * @returns the exact image that is there
  * @throws EndpointsError IMAGE_NOT_FOUND, IMAGE_AUTH, IMAGE_PULL_FAILED, DISK_FULL, DOCKER_UNAVAILABLE
  */
 export async function ensureImage(
   docker: Docker,
-  image: string,
-  options: PullOptions,
-): Promise<{ pulled: boolean }> {
-  if (await hasImage(docker, image)) return { pulled: false };
+  reference: string,
+  { pinned = null, ...options }: PullOptions & { pinned?: string | null },
+): Promise<{ pulled: boolean; image: string }> {
+  const present = pinned && (await exactImage(docker, pinned));
+  if (present) return { pulled: false, image: present };
+  // A local image that this host lacks can be had nowhere: what the reference means here is next to it.
+  const wanted = pullable(pinned && !isLocalId(pinned) ? pinned : reference);
+  const own = await exactImage(docker, wanted);
+  if (own) return { pulled: false, image: own };
+  await pull(docker, wanted, options);
+  return { pulled: true, image: (await exactImage(docker, wanted)) ?? wanted };
+}
+
+async function pull(docker: Docker, image: string, options: PullOptions): Promise<void> {
   const { registry, onProgress, signal, patience = PATIENCE } = options;
   const cut = new SilenceCut(patience, signal);
   try {
@@ -52,7 +64,6 @@ export async function ensureImage(
   } finally {
     cut.stop();
   }
-  return { pulled: true };
 }
 
 function silent(image: string, ms: number): EndpointsError {
@@ -60,16 +71,4 @@ function silent(image: string, ms: number): EndpointsError {
     'IMAGE_PULL_FAILED',
     `image ${image}: nothing came for ${ms / 1000} s; check that the host reaches ${registryOf(image)}.`,
   );
-}
-
-async function hasImage(docker: Docker, image: string): Promise<boolean> {
-  try {
-    await docker.getImage(image).inspect();
-    return true;
-  } catch (error) {
-    const away = dockerError(error, `looking for image ${image}`);
-    if (away instanceof EndpointsError && away.code === 'DOCKER_UNAVAILABLE') throw away;
-    // Absent, or a reference the engine cannot even parse: the pull says that better.
-    return false;
-  }
 }

@@ -13,6 +13,7 @@ import {
   statusOf,
 } from './docker.ts';
 import { exitFailure, finalFailure } from './end.ts';
+import { isLocalId } from './exact.ts';
 import { ensureImage } from './pull.ts';
 import { redact } from './redact.ts';
 
@@ -78,11 +79,19 @@ async function create(
     if (statusOf(error) === 409) return null;
     if (isAbsent(error) && /no such image/i.test(engineSentence(error))) {
       // Removed since it was pulled, by a clean-up of the host.
+      if (isLocalId(plan.container.image)) throw lostLocalImage(plan);
       await ensureImage(docker, plan.container.image, { registry: secrets.registry });
       return null;
     }
     throw startError(error, plan, secrets);
   }
+}
+
+function lostLocalImage({ containerName, container }: ReplicaPlan): EndpointsError {
+  return new EndpointsError(
+    'IMAGE_PULL_FAILED',
+    `container ${containerName}: its image ${container.image} was removed from the host, and no registry has it`,
+  );
 }
 
 /** False when the container vanished in between. */

@@ -3,7 +3,7 @@ import type { EndpointSecrets } from '../../spec/endpoint.ts';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { ReplicaPlan } from '../../spec/lifecycle.ts';
 import { containerName } from '../../spec/names.ts';
-import { loadRevision, noteWaiting, pinWeights } from '../../store/lifecycle.ts';
+import { loadRevision, noteWaiting, pinImage, pinWeights } from '../../store/lifecycle.ts';
 import { beating } from '../beating.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { ControlActivities } from '../interfaces.ts';
@@ -13,9 +13,12 @@ import { instanceOf } from './placement.ts';
 import { revisionOf } from './revision.ts';
 
 /** What exactly a replica runs: the files of one commit, one container, the secrets sealed for one host. */
-export function planActivities(deps: ControlDeps): Pick<ControlActivities, 'pinRevision' | 'planReplica'> {
+export function planActivities(
+  deps: ControlDeps,
+): Pick<ControlActivities, 'pinRevision' | 'pinImage' | 'planReplica'> {
   return {
     pinRevision: beating((input) => pinRevision(deps, input).catch(fail)),
+    pinImage: ({ endpointId, revision, image }) => pinImage(deps.store, endpointId, revision, image),
     planReplica: (input) => planReplica(deps, input).catch(fail),
   };
 }
@@ -61,7 +64,7 @@ async function planReplica(
   input: { replicaId: string; number: number; hostId: string; workflowId: string },
 ): Promise<ReplicaPlan> {
   const { store, vault, config } = deps;
-  const { spec, secrets, weights, endpointId, revision } = await revisionOf(store, input.replicaId);
+  const { spec, secrets, weights, image, endpointId, revision } = await revisionOf(store, input.replicaId);
   const host = await store
     .selectFrom('hosts')
     .select(['public_key', 'inventory'])
@@ -96,6 +99,7 @@ async function planReplica(
       servedName: model.repository,
       task: model.task,
     }),
+    pinnedImage: image,
     sealed: await seal(host.public_key, {
       ...own,
       hubToken: deps.hubToken,

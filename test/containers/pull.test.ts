@@ -45,22 +45,22 @@ describe('containers: pulling an image', () => {
   }
 
   it('does not ask a registry for an image the engine has', async () => {
-    assert.deepEqual(await pull(ENGINE_IMAGE), { pulled: false });
+    assert.equal((await pull(ENGINE_IMAGE)).pulled, false);
   });
 
   it('pulls, says how far it is, and pulls no second time', async () => {
     const { image } = await registry();
     host.reports.length = 0;
-    assert.deepEqual(await pull(image), { pulled: true });
+    assert.equal((await pull(image)).pulled, true);
     assert.match(host.reports.at(0) ?? '', /^pulling image: 0 of 1 layers, [0-3] of [0-3] MB$/);
     assert.equal(host.reports.at(-1), 'pulling image: 1 of 1 layers, 3 of 3 MB');
-    assert.deepEqual(await pull(image), { pulled: false });
+    assert.equal((await pull(image)).pulled, false);
   });
 
   it('pulls one image for several replicas at once', async () => {
     const { image } = await registry();
     await Promise.all([pull(image), pull(image)]);
-    assert.deepEqual(await pull(image), { pulled: false });
+    assert.equal((await pull(image)).pulled, false);
   });
 
   it("uses the owner's registry credentials", async () => {
@@ -72,7 +72,7 @@ describe('containers: pulling an image', () => {
     assert.doesNotMatch(JSON.stringify(wrong), /wrong-password/);
     const none = await failure(image);
     assert.match(none.message, /give credentials if it is private/);
-    assert.deepEqual(await pull(image, login), { pulled: true });
+    assert.equal((await pull(image, login)).pulled, true);
   });
 
   it('says that a tag does not exist, and does not try again', async () => {
@@ -87,7 +87,7 @@ describe('containers: pulling an image', () => {
     const error = await failure('127.0.0.1:9/team/tiny:1');
     assert.equal(error.type, 'IMAGE_PULL_FAILED');
     assert.equal(error.nonRetryable, false);
-    assert.match(error.message, /127\.0\.0\.1:9\/team\/tiny:1.*check that the host reaches the registry/);
+    assert.match(error.message, /127\.0\.0\.1:9\/team\/tiny:1.*check that the host reaches 127\.0\.0\.1:9\./);
   });
 
   it('says that a reference is none', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:net';
 import { ApplicationFailure } from '@temporalio/common';
+import { familiarName, pullable } from '../../activities/containers/exact.ts';
 import { ensureImage } from '../../activities/containers/pull.ts';
 import { pullError } from '../../activities/containers/pull-errors.ts';
 import { LayerCount, pullMessage } from '../../activities/containers/pull-progress.ts';
@@ -52,6 +53,38 @@ describe('containers: the official registry', () => {
     assert.match(none.message, /give credentials if it is private/);
   });
 
+  it('is asked by digest once a revision is pinned: a tag that moved changes nothing', async () => {
+    const { reference, digest } = await registry.publish(host.docker, 'moves');
+    const exact = `${registry.host}/team/tiny@${digest}`;
+    const { sealed, replicaId } = await host.plan({ secrets: { registry: LOGIN } });
+    const take = (pinned: string | null) =>
+      host.run(host.activities.pullImage, { replicaId, image: reference, pinned, sealed });
+    assert.deepEqual(await take(null), { pulled: true, image: exact });
+    // Another host, as it were: neither the tag nor the image is there, and the tag means another one by now.
+    await host.docker.getImage(exact).remove({ force: true });
+    const moved = await registry.publish(host.docker, 'moves');
+    assert.notEqual(moved.digest, digest);
+    assert.deepEqual(await take(exact), { pulled: true, image: exact });
+    assert.deepEqual(await take(exact), { pulled: false, image: exact });
+
+    const gone = `${registry.host}/team/tiny@sha256:${'0'.repeat(64)}`;
+    const failure = await take(gone).catch((error: ApplicationFailure) => error);
+    assert.ok(failure instanceof ApplicationFailure);
+    assert.deepEqual([failure.type, failure.nonRetryable], ['IMAGE_NOT_FOUND', true]);
+    assert.match(failure.message, /has this digest no longer; update the endpoint/);
+  });
+
+  it('may lack an image that was loaded on the host: then its id is what is pinned, as long as it is there', async () => {
+    const { replicaId, sealed, container } = await host.plan();
+    const { image } = container;
+    const { Id } = await host.docker.getImage(image).inspect();
+    const take = (pinned: string | null) =>
+      host.run(host.activities.pullImage, { replicaId, image, pinned, sealed });
+    assert.deepEqual(await take(null), { pulled: false, image: Id });
+    assert.deepEqual(await take(Id), { pulled: false, image: Id });
+    assert.deepEqual(await take(`sha256:${'0'.repeat(64)}`), { pulled: false, image: Id });
+  });
+
   it('has no such tag, for good', async () => {
     const absent = await refusal(`${registry.host}/team/tiny:absent`, LOGIN);
     assert.deepEqual([absent.type, absent.nonRetryable], ['IMAGE_NOT_FOUND', true]);
@@ -76,6 +109,19 @@ describe('containers: the official registry', () => {
       });
     });
   });
+});
+
+describe('containers: how an image is called', () => {
+  const names: [reference: string, familiar: string, pulled: string][] = [
+    ['nginx', 'nginx', 'nginx'],
+    ['docker.io/library/nginx:1', 'nginx', 'docker.io/library/nginx:1'],
+    ['docker.io/team/app', 'team/app', 'docker.io/team/app'],
+    ['r.example:5000/a/b:1', 'r.example:5000/a/b', 'r.example:5000/a/b:1'],
+    ['r.example:5000/a/b', 'r.example:5000/a/b', 'r.example:5000/a/b'],
+    ['r.example/a:1@sha256:00', 'r.example/a', 'r.example/a@sha256:00'],
+  ];
+  for (const [reference, familiar, pulled] of names)
+    it(reference, () => assert.deepEqual([familiarName(reference), pullable(reference)], [familiar, pulled]));
 });
 
 describe("containers: what Docker's sentences about a pull mean", () => {

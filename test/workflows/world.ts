@@ -18,6 +18,14 @@ export class World {
   readonly containers = new Set<string>();
   readonly routes = new Set<string>();
   readonly calls: string[] = [];
+  /** The exact image by revision, as the store keeps it. */
+  readonly pinned = new Map<number, string>();
+  /** What the tag means to whoever pulls next; undefined stands for an agent that does not say. */
+  tag: string | undefined = 'engine@sha256:1';
+  /** Between the look at the tag and its answer. */
+  atPull: () => Promise<void> | void = () => undefined;
+  /** Images that containers were started from. */
+  readonly started: string[] = [];
   /** The next so many starts fail with this. */
   failStarts: { code: ErrorCode; retryable: boolean; times: number } | null = null;
   /** Places on the host. */
@@ -78,6 +86,11 @@ export class World {
         this.calls.push('pin');
         return { commit: 'c' };
       },
+      pinImage: async ({ revision, image }) => {
+        const pinned = this.pinned.get(revision) ?? image;
+        this.pinned.set(revision, pinned);
+        return { image: pinned };
+      },
       removeEndpoint: async () => {
         this.calls.push('remove');
         this.desired = null;
@@ -93,7 +106,10 @@ export class World {
           await Context.current().sleep(50);
         }
       },
-      planReplica: async ({ replicaId, endpointId, workflowId }) => planOf(replicaId, endpointId, workflowId),
+      planReplica: async ({ replicaId, endpointId, workflowId }) => ({
+        ...planOf(replicaId, endpointId, workflowId),
+        pinnedImage: this.pinned.get(1) ?? null,
+      }),
       routeIn: async ({ replicaId }) => void this.routes.add(replicaId),
       routeOut: async ({ replicaId }) => {
         this.routes.delete(replicaId);
@@ -129,7 +145,11 @@ export class World {
   host(): HostActivities {
     return {
       downloadWeights: async () => ({ downloadedBytes: 0 }),
-      pullImage: async () => ({ pulled: false }),
+      pullImage: async ({ pinned }) => {
+        const image = pinned ?? this.tag;
+        if (!pinned) await this.atPull();
+        return { pulled: false, ...(image ? { image } : {}) };
+      },
       startContainer: async (plan) => {
         if (this.failStarts && this.failStarts.times > 0) {
           this.failStarts.times -= 1;
@@ -141,6 +161,7 @@ export class World {
             details: [{ code, message: `no (${retryable})` }],
           });
         }
+        this.started.push(plan.container.image);
         this.containers.add(plan.containerName);
         return { containerId: plan.containerName, address: 'http://127.0.0.1:1', calledAt: 0 };
       },
