@@ -61,6 +61,16 @@ export interface ReplicaView {
   resting?: Standby | undefined;
 }
 
+/** How one replica answered one gateway, counted since that gateway first saw it. */
+export interface Answers {
+  /** Attempts that ended with an answer or without one; those a client left are not counted. */
+  answers: number;
+  /** Of these, the engine's fault: a 5xx other than 501, no connection, a connection that broke off. */
+  errors: number;
+  /** Put last for its errors, and no good answer since. */
+  failing: boolean;
+}
+
 /** What the endpoint's row shows to readers; written whenever it changes. */
 export interface Projection {
   state: EndpointState;

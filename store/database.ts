@@ -1,6 +1,8 @@
 import { Kysely, Migrator, PostgresDialect } from 'kysely';
 import pg from 'pg';
+import { isSilence } from './failures.ts';
 import * as initial from './migrations/0001-initial.ts';
+import * as answers from './migrations/0004-answers.ts';
 import * as pinnedImage from './migrations/0006-pinned-image.ts';
 import type { Database } from './schema.ts';
 
@@ -11,24 +13,59 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /** For a connection, and for a free place in the pool: a server that is silent must not hold requests for ever. */
 const CONNECT_TIMEOUT_MS = 5000;
+/** For an answer: the longest of our statements takes milliseconds, and a workflow's step gives up after 10 s. */
+const ANSWER_TIMEOUT_MS = 8000;
+/** The server itself gives up a little earlier, so that no statement works on for someone who has left. */
+const STATEMENT_TIMEOUT_MS = 7000;
 
-const MIGRATIONS = { '0001-initial': initial, '0006-pinned-image': pinnedImage };
+const MIGRATIONS = { '0001-initial': initial, '0004-answers': answers, '0006-pinned-image': pinnedImage };
 
 /**
  * Opens a pool on `url` (a PostgreSQL connection string). Connects on first use; a lost connection is replaced by the
- * pool, the statement that met it fails.
+ * pool, the statement that met it fails. So does one that is not answered within 8 s, unless the store is `patient`.
  */
-export function openStore(url: string, options: { maxConnections?: number } = {}): Store {
+export function openStore(url: string, options: { maxConnections?: number; patient?: boolean } = {}): Store {
   const pool = new pg.Pool({
     connectionString: url,
     max: options.maxConnections ?? 10,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    ...(options.patient ? {} : { query_timeout: ANSWER_TIMEOUT_MS, statement_timeout: STATEMENT_TIMEOUT_MS }),
   });
   // Without listeners a connection that breaks between two statements, in the pool or in a transaction, would end the
   // process. The next statement on it fails, and that is where it is dealt with.
   pool.on('error', () => undefined);
-  pool.on('connect', (client) => client.on('error', () => undefined));
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+    endWhenSilent(client);
+  });
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/**
+ * Ends the connection on which an answer did not come in time. The statement is still on it, and whatever is asked next,
+ * such as the roll-back of the transaction it belonged to, would wait behind it as long again.
+ */
+function endWhenSilent(client: pg.PoolClient): void {
+  const query = client.query.bind(client) as (...args: unknown[]) => unknown;
+  const watched = (...args: unknown[]) => {
+    const answer = query(...args);
+    if (answer instanceof Promise)
+      answer.catch((error: unknown) => {
+        if (isSilence(error)) (client as pg.PoolClient & pg.Client).end().catch(() => undefined);
+      });
+    return answer;
+  };
+  client.query = watched as typeof client.query;
+}
+
+/** Brings the schema at `url` up to date, however long that takes. */
+export async function migrateDatabase(url: string): Promise<string[]> {
+  const store = openStore(url, { maxConnections: 2, patient: true });
+  try {
+    return await migrate(store);
+  } finally {
+    await store.destroy();
+  }
 }
 
 /** Brings the schema up to date; several processes may call it at once, an advisory lock lets one at a time in. */

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { EndpointsError } from '../spec/errors.ts';
+import type { Answers } from '../spec/lifecycle.ts';
 import type { Store } from './database.ts';
 import type { Vault } from './secrets.ts';
 
@@ -131,6 +132,8 @@ export interface EndpointLoadReport {
   /** Accepted requests since the gateway started. */
   requests: number;
   lastRequestAt: Date | null;
+  /** By replica; those this gateway has no route to are left out. */
+  answers: Record<string, Answers>;
 }
 
 export interface GatewayReport {
@@ -155,7 +158,7 @@ export async function reportGateway(store: Store, report: GatewayReport): Promis
   }
   const ids = report.loads.map((load) => load.endpointId);
   const loads = sql`jsonb_to_recordset(${JSON.stringify(report.loads)}::jsonb) AS l("endpointId" uuid,
-    "inFlight" jsonb, pending integer, requests bigint, "lastRequestAt" timestamptz)`;
+    "inFlight" jsonb, answers jsonb, pending integer, requests bigint, "lastRequestAt" timestamptz)`;
   await store.transaction().execute(async (tx) => {
     // In the order of ids, so that two gateways never wait for each other; and no endpoint goes away meanwhile.
     await sql`SELECT 1 FROM endpoints WHERE id = ANY(${ids}::uuid[]) ORDER BY id FOR NO KEY UPDATE`.execute(
@@ -163,11 +166,12 @@ export async function reportGateway(store: Store, report: GatewayReport): Promis
     );
     await upsert.execute(tx);
     await sql`
-      INSERT INTO gateway_load (gateway_id, endpoint_id, in_flight, pending, requests, last_request_at, reported_at)
-      SELECT ${report.gatewayId}, e.id, l."inFlight", l.pending, l.requests, l."lastRequestAt", now()
+      INSERT INTO gateway_load
+        (gateway_id, endpoint_id, in_flight, answers, pending, requests, last_request_at, reported_at)
+      SELECT ${report.gatewayId}, e.id, l."inFlight", coalesce(l.answers, '{}'), l.pending, l.requests, l."lastRequestAt", now()
       FROM ${loads} JOIN endpoints e ON e.id = l."endpointId"
-      ON CONFLICT (gateway_id, endpoint_id) DO UPDATE SET in_flight = excluded.in_flight, pending = excluded.pending,
-        requests = excluded.requests, last_request_at = excluded.last_request_at,
+      ON CONFLICT (gateway_id, endpoint_id) DO UPDATE SET in_flight = excluded.in_flight, answers = excluded.answers,
+        pending = excluded.pending, requests = excluded.requests, last_request_at = excluded.last_request_at,
         reported_at = excluded.reported_at`.execute(tx);
     await sql`
       UPDATE endpoints e SET last_used_at = l."lastRequestAt" FROM ${loads}

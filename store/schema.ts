@@ -1,7 +1,7 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { EndpointSpec } from '../spec/endpoint.ts';
 import type { Failure } from '../spec/errors.ts';
-import type { HostInventory, WeightsPlan } from '../spec/lifecycle.ts';
+import type { Answers, HostInventory, WeightsPlan } from '../spec/lifecycle.ts';
 import type { DesiredPhase, EndpointState, ReplicaStage } from '../spec/states.ts';
 
 /** The tables as Kysely sees them; made by the migrations in `migrations/`, which also say what each column is for. */
@@ -156,6 +156,8 @@ interface GatewayLoadTable {
   endpoint_id: string;
   /** Requests sent to a replica and not yet answered to the end, by replica id. */
   in_flight: Json<Record<string, number>>;
+  /** What each routed replica answered this gateway since it was first routed there, by replica id. */
+  answers: Json<Record<string, Answers>>;
   /** Requests accepted that have no response status yet (held ones included). */
   pending: number;
   /** Accepted requests since this gateway started. */

@@ -34,8 +34,8 @@ export class Load {
   }
 
   /** Loads that changed since they were last taken; `settle` says what became of the report. */
-  takeChanged(): EndpointLoadReport[] {
-    const reports: EndpointLoadReport[] = [];
+  takeChanged(): Omit<EndpointLoadReport, 'answers'>[] {
+    const reports: Omit<EndpointLoadReport, 'answers'>[] = [];
     for (const load of this.#endpoints.values()) {
       if (load.report !== 'changed') continue;
       load.report = 'taken';

@@ -127,7 +127,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     else res.writeHead(status, out);
     this.#answered = true;
     ticket.answer();
-    if (this.#target) context.replicas.note(this.#target, status >= 500);
+    if (this.#target) context.replicas.note(this.#target, isFault(status));
     context.metrics.answered(status, performance.now() - this.#beganAt);
     this.#eventStream =
       String(headers['content-type']).startsWith('text/event-stream') && !headers['content-encoding'];
@@ -165,7 +165,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#in.ticket.leave();
     if (this.#clientGone || target === null) return;
     const code = 'code' in error ? error.code : undefined;
-    if (this.#answered) this.#breakOff();
+    if (this.#answered) this.#breakOff(target);
     else if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
       this.refused({ kind: 'badRequest', message: `the request cannot be passed on: ${error.message}` });
     else this.#tryAgain(target, code);
@@ -224,8 +224,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   }
 
   /** The engine broke off in the middle: the client must not take what it has for the whole. */
-  #breakOff(): void {
+  #breakOff(target: Target): void {
     const { context, res, ticket } = this.#in;
+    if (!isFault(res.statusCode)) context.replicas.brokeOff(target);
     ticket.close();
     this.#brokenOff = true;
     context.metrics.brokeOff();
@@ -274,6 +275,11 @@ function routingKeys(req: IncomingMessage, body: RequestBody): readonly number[]
   if (typeof session === 'string' && session !== '') return sessionKeys(session);
   const json = req.method === 'POST' && req.headers['content-type']?.startsWith('application/json') === true;
   return json && body instanceof BufferedBody && body.buffer ? promptKeys(body.buffer) : null;
+}
+
+/** A status that speaks against the replica; 501 only says that this engine has no such route. */
+function isFault(status: number): boolean {
+  return status >= 500 && status !== 501;
 }
 
 function flushHead(exchange: Exchange): void {

@@ -1,3 +1,4 @@
+import type { Answers } from '../../spec/lifecycle.ts';
 import { routeOrigin } from '../../store/routes.ts';
 import type { RoutedReplica } from '../../store/snapshot.ts';
 import { Connections } from './connections.ts';
@@ -20,6 +21,8 @@ export interface Target {
   ejectedUntil: number;
   /** Server errors in a row. */
   errors: number;
+  /** Of this process, for the report. */
+  readonly counts: Answers;
   /** When its route came; long ago for those that were there before this process. */
   readonly newSince: number;
   /** What prompts it has seen; stays empty unless the endpoint balances by them. */
@@ -82,19 +85,38 @@ export class Replicas {
     for (const target of left) target.connections.close();
   }
 
+  /** How the routed replicas of an endpoint answered this process, by replica; those that were never asked are left out. */
+  answers(endpointId: string): Record<string, Answers> {
+    const found: Record<string, Answers> = {};
+    for (const { replicaId, counts } of this.ready(endpointId))
+      if (counts.answers > 0) found[replicaId] = counts;
+    return found;
+  }
+
+  /** It took no connection. */
   setAside(target: Target): void {
+    count(target, true);
     target.asideUntil = Date.now() + ASIDE_MS;
     setTimeout(() => this.#onUsable(target.endpointId), ASIDE_MS + 1).unref();
   }
 
   /** Counts a response, or its absence, as good or bad for the replica. One that keeps failing is second choice for a while. */
   note(target: Target, failed: boolean): void {
+    count(target, failed);
     if (!failed) {
       target.errors = 0;
+      target.counts.failing = false;
       return;
     }
     target.errors += 1;
-    if (target.errors >= MAX_ERRORS) target.ejectedUntil = Date.now() + EJECT_MS;
+    if (target.errors < MAX_ERRORS) return;
+    target.ejectedUntil = Date.now() + EJECT_MS;
+    target.counts.failing = true;
+  }
+
+  /** A response that counted as good when it began was broken off by the replica. */
+  brokeOff(target: Target): void {
+    target.counts.errors += 1;
   }
 
   /** Ends all connections at once. */
@@ -113,6 +135,11 @@ export class Replicas {
 
 const NONE: readonly Target[] = [];
 
+function count({ counts }: Target, failed: boolean): void {
+  counts.answers += 1;
+  if (failed) counts.errors += 1;
+}
+
 function open(replica: RoutedReplica, endpointId: string, newSince: number): Target {
   const origin = routeOrigin(replica.address);
   return {
@@ -125,6 +152,7 @@ function open(replica: RoutedReplica, endpointId: string, newSince: number): Tar
     asideUntil: 0,
     ejectedUntil: 0,
     errors: 0,
+    counts: { answers: 0, errors: 0, failing: false },
     newSince,
     recent: new RecentKeys(),
   };

@@ -2,11 +2,13 @@ import { errorMessage } from '../../spec/errors.ts';
 import type { Store } from '../../store/database.ts';
 import { forgetGateway, forgetSilentGateways, reportGateway } from '../../store/routes.ts';
 import type { Load } from './load.ts';
+import type { Replicas } from './replicas.ts';
 
 export interface ReporterOptions {
   store: Store;
   gatewayId: string;
   load: Load;
+  replicas: Pick<Replicas, 'answers'>;
   /** Route version in force, or null before the first snapshot. */
   version: () => number | null;
   log: { warn(fields: object, message: string): void };
@@ -69,11 +71,13 @@ export class Reporter {
   }
 
   async #report(): Promise<void> {
-    const { store, gatewayId, load, version, log } = this.#options;
+    const { store, gatewayId, load, replicas, version, log } = this.#options;
     const current = version();
     if (current === null) return;
     // Both are read in one go: the loads are those at this version, so requests on a drained replica can only get fewer.
-    const loads = load.takeChanged();
+    const loads = load
+      .takeChanged()
+      .map((taken) => ({ ...taken, answers: replicas.answers(taken.endpointId) }));
     const quiet = loads.length === 0 && current === this.#toldVersion;
     if (quiet && Date.now() - this.#toldAt < HEARTBEAT_MS - LOAD_MS / 2) return;
     try {

@@ -88,6 +88,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     store: deps.store,
     gatewayId,
     load,
+    replicas,
     version: () => feed.snapshot?.version ?? null,
     log,
   });

@@ -33,7 +33,16 @@ describe('store: routes and gateways', () => {
     reportGateway(store(), {
       gatewayId,
       version,
-      loads: [{ endpointId: endpoint.id, inFlight, pending: 0, requests: 1, lastRequestAt: new Date() }],
+      loads: [
+        {
+          endpointId: endpoint.id,
+          inFlight,
+          pending: 0,
+          requests: 1,
+          lastRequestAt: new Date(),
+          answers: {},
+        },
+      ],
     });
   const route = (address: string) =>
     addRoute(store(), world.vault, { replicaId, endpointId: endpoint.id, address, engineKey: 'key' });
@@ -173,7 +182,14 @@ describe('store: routes and gateways', () => {
           .executeTakeFirstOrThrow()
       ).last_used_at;
     const at = new Date('2026-01-02T03:04:05.678Z');
-    const load = { endpointId: endpoint.id, inFlight: {}, pending: 1, requests: 3, lastRequestAt: at };
+    const load = {
+      endpointId: endpoint.id,
+      inFlight: {},
+      pending: 1,
+      requests: 3,
+      lastRequestAt: at,
+      answers: {},
+    };
     const gone = { ...load, endpointId: randomUUID() };
     await reportGateway(store(), { gatewayId: 'g', version: 1, loads: [load, gone] });
     assert.deepEqual(await used(), at);
