@@ -6,7 +6,7 @@ import { dataDir, loadPlatformConfig, loadTemporalConfig } from '../runtime/conf
 import { createLog } from '../runtime/log.ts';
 import { onShutdown, reportReady } from '../runtime/process.ts';
 import { connectionOptions, temporalClient } from '../runtime/temporal.ts';
-import { migrate, openStore } from '../store/database.ts';
+import { migrateDatabase, openStore } from '../store/database.ts';
 import { readInstallation } from '../store/installation.ts';
 import { openVault } from '../store/secrets.ts';
 import { workflowBundle } from './bundle.ts';
@@ -21,8 +21,9 @@ const temporalConfig = loadTemporalConfig();
 const config = loadPlatformConfig();
 Runtime.install({ logger: sdkLog(log), shutdownSignals: [] });
 
-const store = openStore(requireEnv('DATABASE_URL'));
-await persist(log, 'PostgreSQL', () => migrate(store));
+const databaseUrl = requireEnv('DATABASE_URL');
+const store = openStore(databaseUrl);
+await persist(log, 'PostgreSQL', () => migrateDatabase(databaseUrl));
 const installation = await readInstallation(store);
 const hubToken = process.env.HF_TOKEN || null;
 

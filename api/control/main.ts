@@ -11,7 +11,7 @@ import { createLog, type Logger } from '../../runtime/log.ts';
 import { onShutdown, reportReady } from '../../runtime/process.ts';
 import { temporalClient } from '../../runtime/temporal.ts';
 import { errorMessage } from '../../spec/errors.ts';
-import { migrate, openStore, type Store } from '../../store/database.ts';
+import { migrateDatabase, openStore } from '../../store/database.ts';
 import { databaseFailure } from '../../store/failures.ts';
 import { openVault } from '../../store/secrets.ts';
 import { createNotifier } from '../../workflows/start.ts';
@@ -32,7 +32,7 @@ async function main(): Promise<void> {
   mkdirSync(dataDir(), { recursive: true, mode: 0o700 });
   const vault = openVault(join(dataDir(), 'secret.key'));
   const store = openStore(databaseUrl);
-  await migrateWhenReachable(store, log);
+  await migrateWhenReachable(databaseUrl, log);
 
   const client = temporalClient(temporal);
   const notify = createNotifier(client, temporal);
@@ -66,10 +66,10 @@ async function main(): Promise<void> {
 }
 
 /** The database may come up after this process, and several processes may do this at once. */
-async function migrateWhenReachable(store: Store, log: Logger): Promise<void> {
+async function migrateWhenReachable(databaseUrl: string, log: Logger): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await migrate(store);
+      await migrateDatabase(databaseUrl);
       return;
     } catch (error) {
       if (databaseFailure(error)?.code !== 'UNAVAILABLE') throw error;

@@ -1,4 +1,4 @@
-import { migrate, openStore } from '../../store/database.ts';
+import { migrateDatabase, openStore } from '../../store/database.ts';
 import { CliError } from '../errors.ts';
 import { dockerClient, dockerVersion, ensureDocker } from '../services/docker.ts';
 import { ensureEngineImage } from '../services/engine-image.ts';
@@ -82,9 +82,10 @@ async function postgres(up: Installation): Promise<string> {
 }
 
 async function schema(up: Installation): Promise<string> {
-  const store = openStore(need(up, 'databaseUrl'), { maxConnections: 2 });
+  const url = need(up, 'databaseUrl');
+  const store = openStore(url, { maxConnections: 2 });
   up.found.store = store;
-  const applied = await migrate(store).catch((error: unknown) => {
+  const applied = await migrateDatabase(url).catch((error: unknown) => {
     const why = error instanceof Error ? error.message : String(error);
     throw new CliError(`the database cannot be brought up to date: ${why}`, { cause: error });
   });

@@ -87,6 +87,27 @@ export async function testApi(options: { hub?: ModelSource } = {}): Promise<Test
   await ensureUser(store, 'alice');
   await ensureUser(store, 'bob');
   await ensureOrganization(store, 'acme', 'alice');
+  const tokenFor = async (userName: string, role: Role, expiresAt?: Date) =>
+    (await createToken(store, { userName, name: role, role, ...(expiresAt ? { expiresAt } : {}) })).token;
+  const token = await tokenFor('alice', 'write');
+  const api = controlApi(store, token, options);
+  return {
+    ...api,
+    db,
+    store,
+    token,
+    tokenFor,
+    close: async () => {
+      await api.app.close();
+      await db.drop();
+    },
+  };
+}
+
+export type TestControlApi = Pick<TestApi, 'app' | 'vault' | 'notify' | 'config' | 'call'>;
+
+/** The control API on a store that is there already, asked with `token`. */
+export function controlApi(store: Store, token: string, options: { hub?: ModelSource } = {}): TestControlApi {
   const vault = new Vault(randomBytes(32));
   const notify = new RecordingNotifier();
   const config = loadPlatformConfig({});
@@ -100,18 +121,11 @@ export async function testApi(options: { hub?: ModelSource } = {}): Promise<Test
     gatewayUrl: 'http://127.0.0.1:8090',
     log: silent,
   });
-  const tokenFor = async (userName: string, role: Role, expiresAt?: Date) =>
-    (await createToken(store, { userName, name: role, role, ...(expiresAt ? { expiresAt } : {}) })).token;
-  const token = await tokenFor('alice', 'write');
   return {
     app,
-    db,
-    store,
     vault,
     notify,
     config,
-    token,
-    tokenFor,
     call: async (method, url, body, inject = {}) => {
       const response = await app.inject({
         method: method as NonNullable<InjectOptions['method']>,
@@ -126,10 +140,6 @@ export async function testApi(options: { hub?: ModelSource } = {}): Promise<Test
         body: json ? response.json() : response.body,
         headers: response.headers,
       };
-    },
-    close: async () => {
-      await app.close();
-      await db.drop();
     },
   };
 }
