@@ -26,7 +26,8 @@ export interface FeedOptions {
 
 const RESYNC_MS = 30_000;
 const RETRY_MIN_MS = 100;
-const RETRY_MAX_MS = 5000;
+/** Revoked tokens are to be refused within a second of the store's return. */
+const RETRY_MAX_MS = 600;
 const CONNECT_TIMEOUT_MS = 5000;
 /** A listening connection that cannot answer a trivial query in this time is dead, whatever TCP thinks. */
 const ALIVE_TIMEOUT_MS = 5000;
