@@ -1,6 +1,7 @@
 import type { ErrorCode, Failure } from '../spec/errors.ts';
 import type { Instance } from '../spec/hardware.ts';
 import type { ContainerDescription, HttpProbe, WeightFile } from '../spec/lifecycle.ts';
+import type { MetricMap } from './metrics/map.ts';
 
 /** A file of the repository, as the Hub lists it. */
 export type RepositoryFile = WeightFile;
@@ -40,20 +41,6 @@ export interface ContainerInput<Settings> {
   servedName: string;
   task?: string | null;
 }
-
-/** The names under which every engine's numbers are known here. */
-export type EngineMetric =
-  | 'running'
-  | 'waiting'
-  | 'promptTokens'
-  | 'generatedTokens'
-  | 'kvUsage'
-  | 'ttft'
-  | 'interTokenLatency'
-  | 'requestLatency'
-  | 'queueTime'
-  | 'successes'
-  | 'failures';
 
 /** How a container ended, as Docker and its log tell it. */
 export interface ContainerEnd {
@@ -95,6 +82,7 @@ export interface Engine<Settings> {
   ): HttpProbe | null;
   /** Environment variable through which the engine takes its API key; null when it has none. */
   readonly apiKeyVariable: string | null;
-  readonly metrics: Partial<Record<EngineMetric, string>> | null;
+  /** What its `GET /metrics` calls the numbers we know; null when it has no such route. */
+  readonly metrics: MetricMap | null;
   classify(end: ContainerEnd): Failure;
 }

@@ -66,8 +66,10 @@ export const llamacpp: Engine<LlamacppImage> = {
   metrics: {
     running: 'llamacpp:requests_processing',
     waiting: 'llamacpp:requests_deferred',
-    promptTokens: 'llamacpp:prompt_tokens_total',
-    generatedTokens: 'llamacpp:tokens_predicted_total',
+    // Builds of before the middle of 2025 only.
+    kvUsage: 'llamacpp:kv_cache_usage_ratio',
+    promptTokens: 'llamacpp:prompt_tokens',
+    generatedTokens: 'llamacpp:tokens_predicted',
   },
   checkArgs,
   checkSettings: () => null,

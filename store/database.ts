@@ -4,6 +4,7 @@ import { isSilence } from './failures.ts';
 import * as initial from './migrations/0001-initial.ts';
 import * as answers from './migrations/0004-answers.ts';
 import * as pinnedImage from './migrations/0006-pinned-image.ts';
+import * as engineMetrics from './migrations/0008-engine-metrics.ts';
 import type { Database } from './schema.ts';
 
 export type Store = Kysely<Database>;
@@ -18,7 +19,12 @@ const ANSWER_TIMEOUT_MS = 8000;
 /** The server itself gives up a little earlier, so that no statement works on for someone who has left. */
 const STATEMENT_TIMEOUT_MS = 7000;
 
-const MIGRATIONS = { '0001-initial': initial, '0004-answers': answers, '0006-pinned-image': pinnedImage };
+const MIGRATIONS = {
+  '0001-initial': initial,
+  '0004-answers': answers,
+  '0006-pinned-image': pinnedImage,
+  '0008-engine-metrics': engineMetrics,
+};
 
 /**
  * Opens a pool on `url` (a PostgreSQL connection string). Connects on first use; a lost connection is replaced by the

@@ -2,6 +2,7 @@ import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { EndpointSpec } from '../spec/endpoint.ts';
 import type { Failure } from '../spec/errors.ts';
 import type { Answers, HostInventory, WeightsPlan } from '../spec/lifecycle.ts';
+import type { EngineMetrics } from '../spec/metrics.ts';
 import type { DesiredPhase, EndpointState, ReplicaStage } from '../spec/states.ts';
 
 /** The tables as Kysely sees them; made by the migrations in `migrations/`, which also say what each column is for. */
@@ -14,6 +15,7 @@ export interface Database {
   endpoints: EndpointTable;
   revisions: RevisionTable;
   replicas: ReplicaTable;
+  engine_metrics: EngineMetricsTable;
   hosts: HostTable;
   allocations: AllocationTable;
   routes: RouteTable;
@@ -108,6 +110,12 @@ interface ReplicaTable {
   stopped_at: Date | null;
   cpu_percent: ColumnType<number | null, number | null | undefined, number | null>;
   usage_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+}
+
+interface EngineMetricsTable {
+  replica_id: string;
+  metrics: Json<EngineMetrics>;
+  reported_at: UpdatedAt;
 }
 
 interface HostTable {

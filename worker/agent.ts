@@ -18,6 +18,7 @@ import { hostTaskQueue } from '../spec/names.ts';
 import { containerLost } from '../workflows/messages.ts';
 import { agentConfig } from './agent/config.ts';
 import { ControlApi, type Joined, JoinRefused } from './agent/control-api.ts';
+import { EngineMetricsReader } from './agent/engine-metrics.ts';
 import { loadIdentity } from './agent/identity.ts';
 import { takeInventory } from './agent/inventory.ts';
 import { ProgressReporter } from './agent/progress.ts';
@@ -32,6 +33,7 @@ import { sdkLog } from './sdk-log.ts';
  */
 const REJOIN_MS = 30_000;
 const USAGE_MS = 5000;
+const ENGINE_METRICS_MS = 10_000;
 const SIGNAL_TIMEOUT_MS = 5000;
 
 const log = createLog('agent');
@@ -109,10 +111,13 @@ run.catch(fatal);
 const rejoining = setInterval(rejoin, REJOIN_MS);
 const usage = new UsageMeter(docker, records);
 const measuring = setInterval(reportUsage, USAGE_MS);
+const engineMetrics = new EngineMetricsReader(docker, records);
+const scraping = setInterval(reportEngineMetrics, ENGINE_METRICS_MS);
 
 onShutdown(log, async () => {
   clearInterval(rejoining);
   clearInterval(measuring);
+  clearInterval(scraping);
   stopping.abort();
   if (worker.getState() === 'RUNNING') worker.shutdown();
   await run;
@@ -156,6 +161,16 @@ async function reportUsage(): Promise<void> {
     if (replicas.length > 0) await api.usage(hostId, replicas);
   } catch (error) {
     log.debug({ reason: errorMessage(error) }, 'usage not reported');
+  }
+}
+
+/** Best effort too, and all replicas of the host in one. */
+async function reportEngineMetrics(): Promise<void> {
+  try {
+    const replicas = await engineMetrics.look();
+    if (replicas.length > 0) await api.engineMetrics(hostId, replicas);
+  } catch (error) {
+    log.debug({ reason: errorMessage(error) }, 'engine metrics not reported');
   }
 }
 

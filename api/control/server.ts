@@ -10,6 +10,7 @@ import { endpointRoutes } from './routes/endpoints.ts';
 import { healthRoutes } from './routes/health.ts';
 import { hostRoutes } from './routes/hosts.ts';
 import { lifecycleRoutes } from './routes/lifecycle.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { providerRoutes } from './routes/provider.ts';
 import { replicaRoutes } from './routes/replicas.ts';
 import { whoamiRoutes } from './routes/whoami.ts';
@@ -59,6 +60,7 @@ export function createControlApi(deps: ControlDeps): FastifyInstance {
       endpointRoutes(typed, deps);
       lifecycleRoutes(typed, deps);
       replicaRoutes(typed, deps);
+      metricsRoutes(typed, deps);
       auditRoutes(typed, deps);
       hostRoutes(typed, deps);
     });

@@ -58,6 +58,7 @@ describe('api: description', () => {
       'POST /v2/endpoint/{namespace}/{name}/resume',
       'POST /v2/endpoint/{namespace}/{name}/scale-to-zero',
       'GET /v2/endpoint/{namespace}/{name}/replica',
+      'GET /v2/endpoint/{namespace}/{name}/open-metrics',
       'GET /v2/provider',
       'GET /v2/provider/{namespace}',
       'GET /v2/audit-logs/{namespace}',
@@ -106,6 +107,7 @@ describe('api: description', () => {
       ['post', '/v2/endpoint/{namespace}/{name}/scale-to-zero', '/v2/endpoint/alice/described/scale-to-zero'],
       ['post', '/v2/endpoint/{namespace}/{name}/resume', '/v2/endpoint/alice/described/resume'],
       ['get', '/v2/endpoint/{namespace}/{name}/replica', '/v2/endpoint/alice/described/replica'],
+      ['get', '/v2/endpoint/{namespace}/{name}/open-metrics', '/v2/endpoint/alice/described/open-metrics'],
       ['get', '/v2/provider', '/v2/provider'],
       ['get', '/v2/provider/{namespace}', '/v2/provider/alice'],
       ['get', '/v2/audit-logs/{namespace}', '/v2/audit-logs/alice'],
@@ -116,7 +118,8 @@ describe('api: description', () => {
     const seen = new Set<string>();
     for (const [method, path, url, payload] of calls) {
       const answer = await api.call(method.toUpperCase(), url, payload);
-      const place = `/paths/${pointerPart(path)}/${method}/responses/${answer.status}/content/${pointerPart('application/json')}/schema`;
+      const type = String(answer.headers['content-type']).replace(/^application\/json.*/, 'application/json');
+      const place = `/paths/${pointerPart(path)}/${method}/responses/${answer.status}/content/${pointerPart(type)}/schema`;
       const validate = validator(place);
       assert.ok(
         validate(answer.body),

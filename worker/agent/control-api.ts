@@ -2,6 +2,7 @@ import type { JWK } from 'jose';
 import { z } from 'zod';
 import type { HostInventory } from '../../spec/lifecycle.ts';
 import type { ReplicaStage } from '../../spec/states.ts';
+import type { ReplicaMetrics } from './engine-metrics.ts';
 import type { ReplicaUsage } from './usage.ts';
 
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -66,6 +67,13 @@ export class ControlApi {
     const response = await this.#post(`/internal/hosts/${hostId}/usage`, { replicas });
     await response.body?.cancel();
     if (!response.ok) throw new Error(`the usage report was answered with ${response.status}`);
+  }
+
+  /** @throws Error when it was not taken */
+  async engineMetrics(hostId: string, replicas: readonly ReplicaMetrics[]): Promise<void> {
+    const response = await this.#post(`/internal/hosts/${hostId}/engine-metrics`, { replicas });
+    await response.body?.cancel();
+    if (!response.ok) throw new Error(`the report of engine metrics was answered with ${response.status}`);
   }
 
   #post(path: string, body: unknown): Promise<Response> {

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { EndpointsError } from '../../../spec/errors.ts';
+import { engineMetrics } from '../../../spec/metrics.ts';
 import { joinHost, PROGRESS_STAGES, reportProgress, reportUsage } from '../../../store/hosts.ts';
 import { readInstallation } from '../../../store/installation.ts';
+import { reportEngineMetrics } from '../../../store/metrics.ts';
 import { guard } from '../../auth/guard.ts';
 import type { ControlApp, ControlDeps } from '../context.ts';
 
@@ -123,6 +125,26 @@ export function hostRoutes(app: ControlApp, deps: ControlDeps): void {
     },
     handler: async (request) => {
       await reportUsage(deps.store, request.params.hostId, request.body.replicas);
+      return {};
+    },
+  });
+
+  app.route({
+    method: 'POST',
+    url: '/internal/hosts/:hostId/engine-metrics',
+    onRequest: mayJoin,
+    schema: {
+      hide: true,
+      params: z.object({ hostId }),
+      body: z.object({
+        replicas: z
+          .array(z.object({ replicaId: z.string().min(1).max(64), metrics: engineMetrics }))
+          .max(MAX_REPLICAS),
+      }),
+      response: { 200: z.object({}) },
+    },
+    handler: async (request) => {
+      await reportEngineMetrics(deps.store, request.params.hostId, request.body.replicas);
       return {};
     },
   });
