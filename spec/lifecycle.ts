@@ -59,6 +59,8 @@ export interface ReplicaView {
   stopping: boolean;
   /** Set from when the endpoint has asked it to rest, in this way, until it asks it to wake. */
   resting?: Standby | undefined;
+  /** An old replica was given up so that this one finds room. Noted by the endpoint, never reported. */
+  granted?: boolean;
 }
 
 /** How one replica answered one gateway, counted since that gateway first saw it. */

@@ -98,7 +98,8 @@ export function update(
   const failed = current.phase === 'running' && ['failed', 'updateFailed'].includes(current.state);
   if (changes.length === 0 && !failed) return null;
   const newContainers = needsNewContainers(current.wish, wish);
-  const projection = edgeOfUpdate({ ...current, wish }, newContainers);
+  const raised = wish.spec.compute.scaling.minReplica > current.wish.spec.compute.scaling.minReplica;
+  const projection = edgeOfUpdate({ ...current, wish }, { newContainers, raised });
   return {
     action: 'endpoint.update',
     message: changes.length === 0 ? 'tried again' : `updated ${changes.map((c) => c.path).join(', ')}`,
@@ -109,9 +110,14 @@ export function update(
   };
 }
 
-function edgeOfUpdate(current: LockedEndpoint, newContainers: boolean): ProjectionEdge | null {
+/** A sleeping endpoint is woken by what can only be seen awake: a new version, or a higher minimum. */
+function edgeOfUpdate(
+  current: LockedEndpoint,
+  { newContainers, raised }: { newContainers: boolean; raised: boolean },
+): ProjectionEdge | null {
   if (current.phase !== 'running') return null;
   if (current.state === 'failed') return started(current);
+  if (current.state === 'scaledToZero' && (newContainers || raised)) return started(current);
   if (current.state === 'updateFailed' || (current.state === 'running' && newContainers))
     return { state: 'updating', message: 'Endpoint waiting for the update' };
   return null;

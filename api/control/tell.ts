@@ -1,4 +1,5 @@
 import { errorMessage } from '../../spec/errors.ts';
+import type { EndpointChange } from '../../store/endpoint-writes.ts';
 import type { ControlDeps } from './context.ts';
 
 /**
@@ -14,4 +15,13 @@ export function tellWorkflow(
   deps.notify.endpointChanged({ namespace, name }, options).catch((error: unknown) => {
     deps.log.warn({ namespace, endpoint: name, reason: errorMessage(error) }, 'workflow not told yet');
   });
+}
+
+/** The same for what a write decided, null where it changed nothing. One that asks for a start also ends a sleep. */
+export function tellOfChange(
+  deps: Pick<ControlDeps, 'notify' | 'log'>,
+  where: { namespace: string; name: string },
+  change: EndpointChange | null,
+): void {
+  if (change) tellWorkflow(deps, where, { wake: change.projection?.state === 'pending' });
 }

@@ -167,6 +167,28 @@ describe('api: update', () => {
     assert.equal(asleep.body.compute.scaling.scaleToZeroTimeout, 15);
   });
 
+  it('wakes a sleeping endpoint for a new version or a higher minimum, and for nothing else', async () => {
+    const name = await made({ scaling: { minReplica: 0, maxReplica: 3 } });
+    const states: string[] = [];
+    for (const change of [
+      { tags: ['x'] },
+      { compute: { scaling: { maxReplica: 4 } } },
+      { compute: { scaling: { minReplica: 2 } } },
+      { model: { env: { A: '1' } } },
+    ]) {
+      await setState(name, 'scaledToZero');
+      api.notify.told.length = 0;
+      const { body } = await put(name, change);
+      states.push(`${body.status.state} ${body.status.targetReplica}: ${api.notify.told.join()}`);
+    }
+    assert.deepEqual(states, [
+      `scaledToZero 1: alice/${name}`,
+      `scaledToZero 1: alice/${name}`,
+      `pending 2: alice/${name} wake`,
+      `pending 2: alice/${name} wake`,
+    ]);
+  });
+
   it('changes the threshold of the metric in use', async () => {
     const name = await made({ scaling: { measure: { pendingRequests: 2 } } });
     const { body } = await put(name, { compute: { scaling: { threshold: 4 } } });

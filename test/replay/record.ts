@@ -99,6 +99,24 @@ await scenario('failed starts, a lost container, a called-off start', {}, async 
   };
 });
 
+await scenario('an update that fails, and the version before replaced', {}, async (world, stage) => {
+  await stage.tell();
+  await reaches(world, 'running');
+  world.failStarts = { code: 'BAD_ARGS', retryable: false, times: 1 };
+  world.wish({ revision: 2 });
+  await stage.tell();
+  await reaches(world, 'updateFailed');
+  await stage
+    .replica(1)
+    .signal(containerLost, { code: 'CONTAINER_EXITED', message: 'exit 137', exitCode: 137 });
+  await eventually('replaced', () => [...world.routes].some((id) => id.endsWith('-3')));
+  world.wish({ revision: 3 });
+  await stage.tell();
+  await reaches(world, 'running');
+  await end(world, stage);
+  return { 'endpoint-update-fails': stage.workflowId };
+});
+
 await scenario('no room, then one by one', {}, async (world, stage) => {
   world.room = 1;
   await stage.tell();

@@ -167,6 +167,24 @@ describe('workflows: an endpoint', () => {
     await finish();
   });
 
+  it('replaces the version before, when the new one has failed and it dies', async () => {
+    await play();
+    await state('running');
+    world.failStarts = { code: 'BAD_ARGS', retryable: false, times: 1 };
+    world.wish({ revision: 2 });
+    await stage.tell();
+    await state('updateFailed');
+    await stage
+      .replica(1)
+      .signal(containerLost, { code: 'CONTAINER_EXITED', message: 'exit 137', exitCode: 137 });
+    await eventually('replaced', () => [...world.routes].some((id) => id.endsWith('-3')));
+    assert.equal(world.projection?.state, 'updateFailed');
+    world.wish({ revision: 3 });
+    await stage.tell();
+    await state('running');
+    await finish();
+  });
+
   it('updates one by one where there is no room for a spare', async () => {
     await play();
     world.room = 1;

@@ -1,5 +1,6 @@
 import type { Desired, Projection, ReplicaView, StopReason } from '../../spec/lifecycle.ts';
 import { isFinal, isStarting, type Standby } from '../../spec/states.ts';
+import { describeResting, describeRunning, type Situation } from './describe.ts';
 import type { FailureStreak } from './failures.ts';
 
 /** What an endpoint's workflow knows besides the owner's wish. */
@@ -9,22 +10,31 @@ export interface Observed {
   /** How many replicas the load asks for, within the owner's bounds; 0 is asleep. */
   target: number;
   streak: FailureStreak | null;
+  /** The newest revision that has served alone; undefined: none is ever gone back to. */
+  stable?: number | null | undefined;
+  /** Its failures since the wanted one cannot start. */
+  stableStreak?: FailureStreak | null;
 }
 
 export interface Plan {
-  /** How many replicas of the wanted revision to start. */
+  /** How many replicas to start, and of which revision. */
   start: number;
+  revision: number;
   /** With `standby`, the replica's container is kept that way. */
   stop: { number: number; reason: StopReason; standby?: Standby }[];
   /** Replicas at rest, or on their way to it, that should serve again. */
   wake: number[];
+  /** The replica for which an old one is given up. */
+  madeRoomFor: number | null;
+  /** The revision to go back to from now on, where that is seen. */
+  proven: number | null;
   projection: Projection;
   /** Look again no later than this even if nothing happens (milliseconds since the epoch). */
   wakeAt: number | null;
 }
 
 /** Replicas allowed beyond the target while a new revision comes up. */
-const SURGE = 1;
+export const SURGE = 1;
 /** A replica of a new revision that finds no room for so long gets the room of an old one. */
 const SURGE_PATIENCE_MS = 3_000;
 
@@ -36,7 +46,8 @@ export function plan(desired: Desired, observed: Observed, now: number): Plan {
   const alive = observed.replicas.filter((r) => !isFinal(r.stage));
   if (desired.phase !== 'running') return stopAll(desired, alive, desired.phase);
   if (observed.target === 0) return stopAll(desired, alive, 'scaledToZero');
-  return rollOrScale(desired, alive, observed, now);
+  const situation = assess(desired, alive, observed, now);
+  return situation.lost ? holdOn(situation) : rollOrScale(situation);
 }
 
 function stopAll(
@@ -46,34 +57,16 @@ function stopAll(
 ): Plan {
   const kept = reason === 'scaledToZero' ? keptAtZero(desired, alive) : undefined;
   const left = alive.filter((r) => r !== kept || r.stage !== 'standby').length;
-  const stopping = left > 0 ? `stopping ${left} ${left === 1 ? 'replica' : 'replicas'}` : null;
-  const resting = {
-    paused: { state: 'paused', message: 'Endpoint is paused' },
-    scaledToZero: {
-      state: 'scaledToZero',
-      message: `Endpoint is scaled to zero: the next request wakes it${kept && !stopping ? `; its container is kept ${kept.resting}` : ''}`,
-    },
-    deleted: { state: 'paused', message: 'Endpoint is deleted' },
-  } as const;
-  const { state, message } = resting[reason];
+  const others = alive.filter((r) => !r.stopping && r !== kept);
   return {
-    start: 0,
+    ...nothing(desired.revision),
     stop: [
-      ...alive.filter((r) => !r.stopping && r !== kept).map((r) => ({ number: r.number, reason })),
+      ...stops(others, reason),
       ...(kept && !kept.resting && desired.standby
         ? [{ number: kept.number, reason, standby: desired.standby }]
         : []),
     ],
-    wake: [],
-    wakeAt: null,
-    projection: {
-      state,
-      message: stopping ? `${message} (${stopping})` : message,
-      errorMessage: null,
-      readyReplica: 0,
-      targetReplica: 0,
-      observedGeneration: desired.generation,
-    },
+    projection: describeResting(desired, reason, { left, kept: kept?.resting ?? null }),
   };
 }
 
@@ -87,114 +80,118 @@ function keptAtZero({ standby, revision }: Desired, alive: ReplicaView[]): Repli
   return able.find((r) => r.resting) ?? able[0];
 }
 
-function rollOrScale(desired: Desired, alive: ReplicaView[], observed: Observed, now: number): Plan {
-  const { target } = observed;
-  const streak = observed.streak?.revision === desired.revision ? observed.streak : null;
+const nothing = (revision: number) => ({
+  start: 0,
+  revision,
+  stop: [],
+  wake: [],
+  madeRoomFor: null,
+  proven: null,
+  wakeAt: null,
+});
+
+const isReady = (r: ReplicaView) => r.stage === 'running';
+
+function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now: number): Situation {
   const awake = alive.filter((r) => !r.stopping && !r.resting);
   const current = awake.filter((r) => r.revision === desired.revision);
   const old = awake.filter((r) => r.revision !== desired.revision);
-  const ready = (replicas: ReplicaView[]) => replicas.filter((r) => r.stage === 'running');
+  const streak = observed.streak?.revision === desired.revision ? observed.streak : null;
+  const served = old.filter((r) => r.readyAt !== null).map((r) => r.revision);
+  const stable = observed.stable === null && served.length > 0 ? Math.max(...served) : observed.stable;
+  const fallback = stable != null && stable !== desired.revision ? stable : null;
+  const blocked = current.find((r) => r.blocked && now - r.stageSince >= SURGE_PATIENCE_MS) ?? null;
+  return {
+    desired,
+    now,
+    target: observed.target,
+    alive,
+    current,
+    old,
+    resting: alive.filter((r) => r.resting && !r.stopping),
+    streak,
+    fallback,
+    fallbackStreak: fallback !== null ? (observed.stableStreak ?? null) : null,
+    // A revision that serves already and whose next replica fails has not failed as an update.
+    lost: streak?.exhausted === true && (old.length > 0 || fallback !== null || !current.some(isReady)),
+    blocked,
+  };
+}
 
-  // Starts: up to the target, with one to spare while old replicas serve, not before a failed start's delay is over,
-  // and never more containers at once than the owner's maximum and the spare.
+/** Towards the target in the wanted revision, with at most one replica to spare while old ones serve. */
+function rollOrScale(s: Situation): Plan {
+  const { desired, target, current, old, resting, alive, streak, now } = s;
+  const ready = current.filter(isReady).length + old.filter(isReady).length;
+  // Not before a failed start's delay is over, and never more containers at once than the owner's maximum and the spare.
   const missing = Math.max(0, target - current.length);
   const room = target + (old.length > 0 ? SURGE : 0) - current.length - old.length;
   const ceiling = desired.maxReplica + SURGE - alive.length;
-  const held = streak !== null && (streak.exhausted || now < streak.nextStartAt);
+  const held = streak !== null && now < streak.nextStartAt;
   // A container that was kept comes before a new one; what rests and is not needed is of no use any more.
-  const resting = alive.filter((r) => r.resting && !r.stopping);
   const wakeable = resting.filter((r) => r.revision === desired.revision);
   const wake = held ? [] : wakeable.slice(0, Math.max(0, Math.min(missing, room)));
   const start = held ? 0 : Math.max(0, Math.min(missing - wake.length, room - wake.length, ceiling));
+  const unneeded = missing === 0 ? wakeable : [];
+  const outdated = resting.filter((r) => r.revision !== desired.revision);
 
-  const stop: Plan['stop'] = [];
-  for (const r of resting) {
-    if (r.revision !== desired.revision) stop.push({ number: r.number, reason: 'superseded' });
-    else if (missing === 0) stop.push({ number: r.number, reason: 'scaledDown' });
-  }
-  // Old replicas still on their way are of no use; those that serve go one by one as new ones take over, or make room
-  // when a new one finds none.
-  const useless = streak?.exhausted ? [] : old.filter((r) => isStarting(r.stage));
-  for (const r of useless) stop.push({ number: r.number, reason: 'superseded' });
+  // Old replicas still on their way are of no use, unless they have served and are being taken over again; those that
+  // serve go one by one as new ones take over, or make room when a new one finds none.
+  const enough = current.filter(isReady).length >= target;
+  const useless = old.filter((r) => isStarting(r.stage) && (r.readyAt === null || enough));
+  const stuck = current.some((r) => r.blocked && r.granted);
   const anyStopping = alive.some((r) => r.stopping) || useless.length > 0;
-  const noRoom = current.some((r) => r.blocked && now - r.stageSince >= SURGE_PATIENCE_MS);
-  const spare = ready(current).length + ready(old).length - target;
-  const retire = Math.max(spare, noRoom && !anyStopping ? 1 : 0, 0);
-  for (const r of ready(old).slice(0, retire)) stop.push({ number: r.number, reason: 'superseded' });
-  // Surplus of the wanted revision: the ones still on their way first, then the youngest.
-  const surplus = Math.max(0, current.length - target);
-  const youngestFirst = [...current].sort(
-    (a, b) => Number(isStarting(b.stage)) - Number(isStarting(a.stage)) || b.number - a.number,
-  );
-  for (const r of youngestFirst.slice(0, surplus)) stop.push({ number: r.number, reason: 'scaledDown' });
+  const spare = Math.max(0, ready - target);
+  const givesUp = spare === 0 && s.blocked !== null && !stuck && !anyStopping && old.some(isReady);
+  const retired = [...useless, ...old.filter(isReady).slice(0, spare + Number(givesUp))];
 
-  const blockedSince = current.filter((r) => r.blocked).map((r) => r.stageSince);
-  const deadlines = [
-    ...(streak && !streak.exhausted && now < streak.nextStartAt ? [streak.nextStartAt] : []),
-    ...(old.length > 0 && !noRoom ? blockedSince.map((since) => since + SURGE_PATIENCE_MS) : []),
-  ];
+  const blockedSince =
+    old.some(isReady) && !stuck ? current.filter((r) => r.blocked).map((r) => r.stageSince) : [];
+  const settled = old.length === 0 && current.some(isReady) && !streak?.exhausted;
   return {
+    ...nothing(desired.revision),
     start,
-    stop,
+    stop: [
+      ...stops([...outdated, ...retired], 'superseded'),
+      ...stops([...unneeded, ...surplusOf(current, target)], 'scaledDown'),
+    ],
     wake: wake.map((r) => r.number),
-    wakeAt: deadlines.length > 0 ? Math.min(...deadlines) : null,
-    projection: {
-      ...describe(desired, current, old, streak, now),
-      readyReplica: ready(current).length + ready(old).length,
-      targetReplica: target,
-      observedGeneration: desired.generation,
-    },
+    madeRoomFor: givesUp ? (s.blocked?.number ?? null) : null,
+    proven: settled ? desired.revision : null,
+    projection: describeRunning(s),
+    wakeAt: earliest(now, [streak?.nextStartAt, ...blockedSince.map((since) => since + SURGE_PATIENCE_MS)]),
   };
 }
 
-/** State and words for an endpoint that should run. */
-function describe(
-  desired: Desired,
-  current: ReplicaView[],
-  old: ReplicaView[],
-  streak: FailureStreak | null,
-  now: number,
-): Pick<Projection, 'state' | 'message' | 'errorMessage'> {
-  const readyNow = current.filter((r) => r.stage === 'running').length;
-  const readyOld = old.filter((r) => r.stage === 'running').length;
-  const cause = streak ? causeOf(streak) : null;
-  if (streak?.exhausted && readyNow === 0) {
-    return readyOld > 0
-      ? {
-          state: 'updateFailed',
-          message: 'Update failed to start; the previous version serves on',
-          errorMessage: cause,
-        }
-      : { state: 'failed', message: 'Endpoint failed to start', errorMessage: cause };
-  }
-  if (old.length > 0) {
-    return {
-      state: 'updating',
-      message: `Endpoint is updating to revision ${desired.revision}`,
-      errorMessage: cause,
-    };
-  }
-  if (readyNow > 0) return { state: 'running', message: 'Endpoint is ready', errorMessage: cause };
-  if (streak && now < streak.nextStartAt) {
-    const inSeconds = Math.ceil((streak.nextStartAt - now) / 1000);
-    return {
-      state: 'initializing',
-      message: `Start ${streak.count} failed; trying again in ${inSeconds} s`,
-      errorMessage: cause,
-    };
-  }
-  const placed = current.find((r) => r.stage !== 'pending');
-  if (placed)
-    return { state: 'initializing', message: placed.message || 'Endpoint is starting', errorMessage: cause };
-  const waiting = current.find((r) => r.blocked);
+/** The wanted revision cannot start: keeps what serves, and replaces what it loses by the revision that served before. */
+function holdOn(s: Situation): Plan {
+  const { desired, target, current, old, resting, alive, fallback, fallbackStreak, now } = s;
+  const all = [...current, ...old];
+  const ceiling = desired.maxReplica + SURGE - alive.length;
+  const held =
+    fallback === null ||
+    (fallbackStreak !== null && (fallbackStreak.exhausted || now < fallbackStreak.nextStartAt));
+  const start = held ? 0 : Math.max(0, Math.min(target - all.length, ceiling));
   return {
-    state: 'pending',
-    message: waiting?.message ?? 'Endpoint waiting to be scheduled',
-    errorMessage: cause,
+    ...nothing(fallback ?? desired.revision),
+    start,
+    stop: stops([...resting, ...surplusOf(all, target)], 'scaledDown'),
+    proven: fallback,
+    projection: describeRunning(s),
+    wakeAt: fallbackStreak?.exhausted ? null : earliest(now, [fallbackStreak?.nextStartAt]),
   };
 }
 
-function causeOf(streak: FailureStreak): string {
-  const { code, message, logTail } = streak.failure;
-  return logTail ? `${code}: ${message}\n\n${logTail}` : `${code}: ${message}`;
+/** What is too many: the ones still on their way first, then the youngest. */
+function surplusOf(replicas: readonly ReplicaView[], target: number): ReplicaView[] {
+  return [...replicas]
+    .sort((a, b) => Number(isStarting(b.stage)) - Number(isStarting(a.stage)) || b.number - a.number)
+    .slice(0, Math.max(0, replicas.length - target));
+}
+
+const stops = (replicas: readonly ReplicaView[], reason: StopReason) =>
+  replicas.map(({ number }) => ({ number, reason }));
+
+function earliest(now: number, times: readonly (number | undefined)[]): number | null {
+  const ahead = times.filter((at) => at !== undefined).filter((at) => at > now);
+  return ahead.length > 0 ? Math.min(...ahead) : null;
 }

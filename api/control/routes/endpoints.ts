@@ -11,6 +11,7 @@ import {
   assertNameFree,
   changeEndpoint,
   createEndpoint,
+  type EndpointChange,
   endpointNotFound,
   readWish,
 } from '../../../store/endpoint-writes.ts';
@@ -32,7 +33,7 @@ import {
   refusals,
   refusalsOfOne,
 } from '../schemas.ts';
-import { tellWorkflow } from '../tell.ts';
+import { tellOfChange, tellWorkflow } from '../tell.ts';
 
 const DEFAULT_LIMIT = 20;
 
@@ -154,12 +155,14 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
         ? await resolveWeights(deps.hub, expected.spec, vendors, request.log)
         : null;
       const where = { namespace, name, actor: actorOf(request) };
-      const changed = await changeEndpoint(store, vault, where, (current) => {
+      let change: EndpointChange | null = null;
+      await changeEndpoint(store, vault, where, (current) => {
         if (current.phase === 'deleted') throw endpointNotFound(namespace, name);
         const wish = mergeUpdate(current.wish, request.body, vendors);
-        return update(current, wish, sameFiles(wish.spec.model, expected.spec.model) ? weights : null);
+        change = update(current, wish, sameFiles(wish.spec.model, expected.spec.model) ? weights : null);
+        return change;
       });
-      if (changed) tellWorkflow(deps, where);
+      tellOfChange(deps, where, change);
       return showEndpoint(deps, where);
     },
   });

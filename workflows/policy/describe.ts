@@ -1,0 +1,106 @@
+import type { Desired, Projection, ReplicaView } from '../../spec/lifecycle.ts';
+import type { Standby } from '../../spec/states.ts';
+import type { FailureStreak } from './failures.ts';
+
+/** An endpoint that should run, sorted for the plan and for the words that tell of it. */
+export interface Situation {
+  desired: Desired;
+  now: number;
+  target: number;
+  /** All that are not over, those that are stopping among them. */
+  alive: readonly ReplicaView[];
+  /** Of the wanted revision, and of others; none that is stopping or rests. */
+  current: readonly ReplicaView[];
+  old: readonly ReplicaView[];
+  /** Whose containers were kept at zero. */
+  resting: readonly ReplicaView[];
+  /** Failures of the wanted revision. */
+  streak: FailureStreak | null;
+  /** The revision to go back to, and its failures. */
+  fallback: number | null;
+  fallbackStreak: FailureStreak | null;
+  /** The wanted revision is given up until the next write. */
+  lost: boolean;
+  /** A replica of the wanted revision that has found no room for a while. */
+  blocked: ReplicaView | null;
+}
+
+type Words = Pick<Projection, 'state' | 'message'>;
+
+/** An endpoint that should have no replica that serves; `left` are still stopping, one may be `kept`. */
+export function describeResting(
+  desired: Desired,
+  reason: 'paused' | 'deleted' | 'scaledToZero',
+  { left, kept }: { left: number; kept: Standby | null },
+): Projection {
+  const resting = {
+    paused: { state: 'paused', message: 'Endpoint is paused' },
+    scaledToZero: { state: 'scaledToZero', message: 'Endpoint is scaled to zero: the next request wakes it' },
+    deleted: { state: 'paused', message: 'Endpoint is deleted' },
+  } as const;
+  const { state, message } = resting[reason];
+  const stopping = left > 0 ? ` (stopping ${left} ${left === 1 ? 'replica' : 'replicas'})` : '';
+  const keeping = kept && !stopping ? `; its container is kept ${kept}` : '';
+  return {
+    state,
+    message: `${message}${keeping}${stopping}`,
+    errorMessage: null,
+    readyReplica: 0,
+    targetReplica: 0,
+    observedGeneration: desired.generation,
+  };
+}
+
+/** State and words of an endpoint that should run. */
+export function describeRunning(s: Situation): Projection {
+  return {
+    ...(s.lost ? wordsOfLost(s) : s.old.length > 0 ? wordsOfUpdate(s) : wordsOfStart(s)),
+    errorMessage: s.streak ? causeOf(s.streak) : null,
+    readyReplica: readyIn(s.current) + readyIn(s.old),
+    targetReplica: s.target,
+    observedGeneration: s.desired.generation,
+  };
+}
+
+function wordsOfLost({ current, old, fallback, fallbackStreak }: Situation): Words {
+  if (readyIn(current) + readyIn(old) > 0)
+    return { state: 'updateFailed', message: 'Update failed to start; the previous version serves on' };
+  if (fallback !== null && !fallbackStreak?.exhausted)
+    return {
+      state: 'updateFailed',
+      message: 'Update failed to start; the previous version is starting again',
+    };
+  return { state: 'failed', message: 'Endpoint failed to start' };
+}
+
+function wordsOfUpdate({ desired, current, old, blocked }: Situation): Words {
+  const message = `Endpoint is updating to revision ${desired.revision}`;
+  const stepwise = blocked !== null || current.some((r) => r.granted);
+  if (!stepwise || readyIn(old) === 0) return { state: 'updating', message };
+  return {
+    state: 'updating',
+    message: `${message}; there is no room for a spare replica, so one by one in the place of an old one`,
+  };
+}
+
+function wordsOfStart({ current, streak, now }: Situation): Words {
+  if (readyIn(current) > 0) return { state: 'running', message: 'Endpoint is ready' };
+  if (streak && now < streak.nextStartAt) {
+    const inSeconds = Math.ceil((streak.nextStartAt - now) / 1000);
+    const what = streak.count === 0 ? 'A host was lost' : `Start ${streak.count} failed`;
+    return { state: 'initializing', message: `${what}; trying again in ${inSeconds} s` };
+  }
+  const placed = current.find((r) => r.stage !== 'pending');
+  if (placed) return { state: 'initializing', message: placed.message || 'Endpoint is starting' };
+  const waiting = current.find((r) => r.blocked);
+  return { state: 'pending', message: waiting?.message ?? 'Endpoint waiting to be scheduled' };
+}
+
+function readyIn(replicas: readonly ReplicaView[]): number {
+  return replicas.filter((r) => r.stage === 'running').length;
+}
+
+function causeOf(streak: FailureStreak): string {
+  const { code, message, logTail } = streak.failure;
+  return logTail ? `${code}: ${message}\n\n${logTail}` : `${code}: ${message}`;
+}
