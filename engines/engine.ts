@@ -1,3 +1,4 @@
+import type { DriverNeed } from '../spec/driver.ts';
 import type { ErrorCode, Failure } from '../spec/errors.ts';
 import type { Instance } from '../spec/hardware.ts';
 import type { ContainerDescription, HttpProbe, WeightFile } from '../spec/lifecycle.ts';
@@ -71,6 +72,8 @@ export interface Engine<Settings> {
   ownsVariable(name: string): boolean;
   /** @throws EndpointsError BAD_ARGS with the sentence of `checkArgs` */
   container(input: ContainerInput<Settings>): ContainerDescription;
+  /** What the image asks of the driver of a host with NVIDIA GPUs; null, or left out, where that is not known. */
+  driverNeed?(settings: Settings, env: Readonly<Record<string, string>>): DriverNeed | null;
   /** Route answered with 200 once the engine is ready; null when there is none to ask. */
   healthRoute(settings: Settings): string | null;
   readiness(settings: Settings): HttpProbe | null;

@@ -1,6 +1,7 @@
 import { EndpointsError } from '../spec/errors.ts';
 import type { LlamacppImage } from '../spec/images.ts';
 import type { HttpProbe } from '../spec/lifecycle.ts';
+import { llamacppDriver } from './driver.ts';
 import type { ContainerInput, Engine } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { selectGguf } from './gguf.ts';
@@ -91,6 +92,7 @@ export const llamacpp: Engine<LlamacppImage> = {
       stopGraceMs: STOP_GRACE_MS,
     };
   },
+  driverNeed: (settings) => llamacppDriver(settings.url),
   healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
   readiness: (settings) => ({
     method: 'GET',

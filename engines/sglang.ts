@@ -1,6 +1,7 @@
 import type { Instance } from '../spec/hardware.ts';
 import type { SglangImage } from '../spec/images.ts';
 import { assertArgs, flagValue, option, ownedFlags, refuseFlags, withoutOwned } from './args.ts';
+import { sglangDriver } from './driver.ts';
 import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { gpuFacts } from './gpus.ts';
@@ -94,6 +95,7 @@ export const sglang: Engine<SglangImage> = {
       stopGraceMs: STOP_GRACE_MS,
     };
   },
+  driverNeed: (settings) => sglangDriver(settings.url),
   healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
   readiness: (settings) => ({
     method: 'GET',

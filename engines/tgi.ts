@@ -1,6 +1,7 @@
 import type { Instance } from '../spec/hardware.ts';
 import type { TgiImage } from '../spec/images.ts';
 import { assertArgs, findFlag, ownedFlags, refuseFlags, variables, withoutOwned } from './args.ts';
+import { tgiDriver } from './driver.ts';
 import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { firstRefusal, imageFitsHardware } from './hardware-rules.ts';
@@ -75,6 +76,7 @@ export const tgi: Engine<TgiImage> = {
       stopGraceMs: STOP_GRACE_MS,
     };
   },
+  driverNeed: () => tgiDriver(),
   healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
   readiness: (settings) => ({
     method: 'GET',

@@ -1,6 +1,7 @@
 import type { Instance } from '../spec/hardware.ts';
 import type { VllmImage } from '../spec/images.ts';
 import { assertArgs, flagValue, option, ownedFlags, refuseFlags, withoutOwned } from './args.ts';
+import { vllmDriver } from './driver.ts';
 import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { gpuFacts } from './gpus.ts';
@@ -78,6 +79,7 @@ export const vllm: Engine<VllmImage> = {
       stopGraceMs: atLeast(settings.url, 0, 18) ? STOP_GRACE_MS : OLD_STOP_GRACE_MS,
     };
   },
+  driverNeed: (settings, env) => vllmDriver(settings.url, env),
   healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
   readiness: (settings) => ({
     method: 'GET',

@@ -39,6 +39,7 @@ export const ERRORS = {
   GPU_OOM: { status: 400, retryable: false },
   HOST_OOM: { status: 400, retryable: false },
   NO_GPU: { status: 400, retryable: false },
+  DRIVER_TOO_OLD: { status: 400, retryable: false },
   CPU_ISA: { status: 400, retryable: false },
   PORT_IN_USE: { status: 500, retryable: true },
   HOST_LOST: { status: 503, retryable: true },

@@ -1,3 +1,4 @@
+import type { GpuDriver } from './driver.ts';
 import type { Failure } from './errors.ts';
 import type { DesiredPhase, EndpointState, ReplicaStage, Standby } from './states.ts';
 
@@ -170,12 +171,25 @@ export interface ReadinessPlan {
   deadlineMs: number;
 }
 
+/** One GPU, as its host's driver names it. */
+export interface HostGpu {
+  /** By which replicas are given it. */
+  index: number;
+  model: string;
+  memoryBytes: number;
+  uuid?: string | undefined;
+  /** Cut into slices (MIG): no replica can have it as a whole, so none is given it. */
+  mig?: boolean | undefined;
+}
+
 /** What a machine has, as its agent reports it. */
 export interface HostInventory {
   cpus: number;
   memoryBytes: number;
   diskFreeBytes: number;
-  gpus: { index: number; model: string; memoryBytes: number }[];
+  gpus: HostGpu[];
+  /** Null or absent on a host without NVIDIA driver. */
+  gpuDriver?: GpuDriver | null | undefined;
   dockerVersion: string;
   os: string;
 }

@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import type { HostInventory } from '../spec/lifecycle.ts';
 import type { ReplicaStage } from '../spec/states.ts';
 import type { Store } from './database.ts';
+import { wholeGpus } from './driver-hosts.ts';
 
 export interface JoiningHost {
   id: string;
@@ -137,6 +138,6 @@ export async function freeRoom(store: Store, cpuOvercommit: number): Promise<Fre
     region: row.region,
     cpus: row.inventory.cpus * cpuOvercommit - row.usedCpus,
     memoryBytes: row.inventory.memoryBytes - row.usedMemoryBytes,
-    gpus: row.inventory.gpus.length - row.usedGpus,
+    gpus: wholeGpus(row.inventory).length - row.usedGpus,
   }));
 }

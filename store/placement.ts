@@ -1,6 +1,8 @@
 import { sql } from 'kysely';
+import type { DriverNeed, GpuDriver } from '../spec/driver.ts';
 import type { Instance } from '../spec/hardware.ts';
 import type { Store } from './database.ts';
+import { hostsWithDriver, wholeGpus } from './driver-hosts.ts';
 
 /** A host and what is already promised on it. */
 export interface HostRoom {
@@ -11,12 +13,15 @@ export interface HostRoom {
   usedCpus: number;
   usedMemoryBytes: number;
   usedGpus: number[];
+  driver?: GpuDriver | null | undefined;
 }
 
 export interface Need {
   cpus: number;
   memoryBytes: number;
   gpus: number;
+  /** Of a replica on GPUs. */
+  driver?: { image: string; need: DriverNeed } | null | undefined;
 }
 
 const GIB = 1024 ** 3;
@@ -67,6 +72,7 @@ export function explainNoRoom(hosts: readonly HostRoom[], need: Need, cpuOvercom
 /**
  * Takes a place for a replica, or says why there is none. One transaction that locks the hosts of the region, so that
  * two replicas never take the same GPU; a replica that has a place keeps it.
+ * @throws EndpointsError DRIVER_TOO_OLD
  */
 export async function reservePlace(
   store: Store,
@@ -96,13 +102,14 @@ export async function reservePlace(
         id: host.id,
         cpus: host.inventory.cpus,
         memoryBytes: host.inventory.memoryBytes,
-        gpus: host.inventory.gpus.map((g) => g.index),
+        gpus: wholeGpus(host.inventory),
+        driver: host.inventory.gpuDriver,
         usedCpus: own.reduce((sum, a) => sum + a.cpus, 0),
         usedMemoryBytes: own.reduce((sum, a) => sum + a.memory_bytes, 0),
         usedGpus: own.flatMap((a) => a.gpus),
       };
     });
-    const place = chooseHost(rooms, want.need, want.cpuOvercommit);
+    const place = chooseHost(hostsWithDriver(rooms, want.need), want.need, want.cpuOvercommit);
     if (!place) return { hostId: null, message: explainNoRoom(rooms, want.need, want.cpuOvercommit) };
     await tx
       .insertInto('allocations')

@@ -21,6 +21,7 @@ import { ControlApi, type Joined, JoinRefused } from './agent/control-api.ts';
 import { EngineMetricsReader } from './agent/engine-metrics.ts';
 import { loadIdentity } from './agent/identity.ts';
 import { takeInventory } from './agent/inventory.ts';
+import { NvidiaSmi } from './agent/nvidia-smi.ts';
 import { ProgressReporter } from './agent/progress.ts';
 import { UsageMeter } from './agent/usage.ts';
 import { createWatchActivity } from './agent/watch.ts';
@@ -43,6 +44,8 @@ const platform = loadPlatformConfig();
 const identity = await loadIdentity(config.dir);
 const { hostId } = identity;
 const docker = openDocker();
+const nvidia = new NvidiaSmi();
+let gpuProblem: string | null = null;
 const api = new ControlApi(config.api, config.joinToken);
 const stopping = new AbortController();
 
@@ -127,7 +130,11 @@ reportReady();
 log.info({ hostId, installation, queue: hostTaskQueue(hostId), api: config.api }, 'host agent serves');
 
 async function joinInstallation(): Promise<Joined> {
-  const inventory = await takeInventory(docker, config);
+  const gpus = await nvidia.look();
+  if (gpus.problem !== null && gpus.problem !== gpuProblem)
+    log.warn({ reason: gpus.problem }, 'nvidia-smi tells of no GPU that works: none is offered');
+  gpuProblem = gpus.problem;
+  const inventory = await takeInventory(docker, config, gpus);
   const { name, address, vendor, region } = config;
   return api.join({ hostId, name, address, publicKey: identity.publicKey, inventory, vendor, region });
 }

@@ -1,8 +1,9 @@
 import { cancellationSignal, heartbeat, sleep } from '@temporalio/activity';
+import { engineFor } from '../../engines/index.ts';
 import type { EndpointSpec } from '../../spec/endpoint.ts';
 import { EndpointsError } from '../../spec/errors.ts';
 import { findInstance, type Instance } from '../../spec/hardware.ts';
-import { needOf, reservePlace, sweepPlaces } from '../../store/placement.ts';
+import { type Need, needOf, reservePlace, sweepPlaces } from '../../store/placement.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { ControlActivities, ReplicaRef } from '../interfaces.ts';
 import type { ControlDeps } from './deps.ts';
@@ -21,7 +22,7 @@ export function placementActivities(
       return await reservePlace(store, {
         replicaId,
         ...spec.provider,
-        need: needOf(instanceOf(deps, spec)),
+        need: { ...needOf(instanceOf(deps, spec)), driver: driverOf(spec) },
         cpuOvercommit: config.placement.cpuOvercommit,
       });
     } catch (error) {
@@ -42,6 +43,13 @@ export function placementActivities(
     },
     sweepStore: async () => ({ removed: await sweepPlaces(store) }),
   };
+}
+
+/** What the image asks of a host's driver, as far as its engine can tell by its name. */
+function driverOf({ model }: EndpointSpec): Need['driver'] {
+  const { engine, settings } = engineFor(model.image);
+  const need = engine.driverNeed?.(settings, model.env);
+  return need ? { image: 'url' in settings ? settings.url : engine.name, need } : null;
 }
 
 /** The catalogue row a spec names. @throws EndpointsError when the catalogue has changed and lacks it. */

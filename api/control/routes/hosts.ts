@@ -20,7 +20,16 @@ const joinBody = z.object({
     cpus: z.number().positive(),
     memoryBytes: z.int().positive(),
     diskFreeBytes: z.int().nonnegative(),
-    gpus: z.array(z.object({ index: z.int().nonnegative(), model: z.string(), memoryBytes: z.int() })),
+    gpus: z.array(
+      z.object({
+        index: z.int().nonnegative(),
+        model: z.string(),
+        memoryBytes: z.int(),
+        uuid: z.string().max(64).optional(),
+        mig: z.boolean().optional(),
+      }),
+    ),
+    gpuDriver: z.object({ version: z.string().max(32), cuda: z.string().max(16).nullable() }).nullish(),
     dockerVersion: z.string(),
     os: z.string(),
   }),
