@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import { addressBlock, gatewaySettings } from '../spec/gateway.ts';
 import { vendorSchema } from '../spec/hardware.ts';
 
 const tcpPort = z.int().min(1).max(65_535);
@@ -47,6 +48,10 @@ export const platformConfigSchema = z.strictObject({
     maxHeldBytes: z.int().nonnegative(),
     replayBodyBytes: z.int().nonnegative(),
     accessLog: z.strictObject({ sample: z.number().min(0).max(1) }).default({ sample: 0 }),
+    slowHeadSeconds: seconds.default(30),
+    slowClientSeconds: seconds.default(60),
+    trustedProxies: z.array(addressBlock).default([]),
+    defaults: gatewaySettings.default({}),
   }),
   lifecycle: z.strictObject({
     readyDeadlineSeconds: seconds,

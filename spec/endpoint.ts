@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type GatewaySettings, gatewaySettings } from './gateway.ts';
 import { type Image, imageSchema } from './images.ts';
 import { ENDPOINT_NAME } from './names.ts';
 import { ENDPOINT_STATES, ENDPOINT_TYPES } from './states.ts';
@@ -82,6 +83,7 @@ export const endpointCreate = z
     route: route.nullish(),
     cacheHttpResponses: z.boolean().nullish(),
     experimentalFeatures: z.record(z.string(), z.unknown()).nullish(),
+    gateway: gatewaySettings.nullish(),
   })
   .meta({ id: 'Endpoint' });
 export type EndpointCreate = z.infer<typeof endpointCreate>;
@@ -99,6 +101,7 @@ export const endpointUpdate = z
     route: route.nullish(),
     cacheHttpResponses: z.boolean().nullish(),
     experimentalFeatures: z.record(z.string(), z.unknown()).nullish(),
+    gateway: gatewaySettings.nullish(),
   })
   .meta({ id: 'EndpointUpdate' });
 export type EndpointUpdate = z.infer<typeof endpointUpdate>;
@@ -142,6 +145,8 @@ export interface EndpointSpec {
   route: { domain?: string | null | undefined; path?: string | null | undefined } | null;
   cacheHttpResponses: boolean;
   experimentalFeatures: Record<string, unknown>;
+  /** Absent in what was stored before there was such a key. */
+  gateway?: GatewaySettings;
 }
 
 /** The secret part of an endpoint; encrypted at rest, sealed for one host when a container starts. */
@@ -205,6 +210,7 @@ export const endpointWithStatus = z
     route: route.nullable(),
     cacheHttpResponses: z.boolean(),
     experimentalFeatures: z.record(z.string(), z.unknown()),
+    gateway: gatewaySettings,
     notifications: z.record(z.string(), z.unknown()),
     privateService: z.null(),
     network: z.null(),

@@ -1,5 +1,6 @@
 import type { EndpointCreate, EndpointSecrets, EndpointSpec, EndpointUpdate } from './endpoint.ts';
 import { EndpointsError } from './errors.ts';
+import { mergeGateway } from './gateway.ts';
 import { findInstance, type Vendor } from './hardware.ts';
 import { type Image, isRedacted, REDACTED_CREDENTIALS } from './images.ts';
 import { mergeScaling, normalizeScaling } from './scaling.ts';
@@ -46,6 +47,7 @@ export function normalizeCreate(body: EndpointCreate, vendors: readonly Vendor[]
         route: body.route ?? null,
         cacheHttpResponses: body.cacheHttpResponses ?? false,
         experimentalFeatures: body.experimentalFeatures ?? {},
+        gateway: mergeGateway(undefined, body.gateway),
       },
       secrets: { env: secrets, registry },
     },
@@ -97,6 +99,7 @@ export function mergeUpdate(
         update.experimentalFeatures === null
           ? {}
           : { ...spec.experimentalFeatures, ...update.experimentalFeatures },
+      gateway: mergeGateway(spec.gateway, update.gateway),
     },
     secrets: { env: secrets, registry: given ? given.registry : current.secrets.registry },
   };

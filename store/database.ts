@@ -4,6 +4,7 @@ import { isSilence } from './failures.ts';
 import * as initial from './migrations/0001-initial.ts';
 import * as answers from './migrations/0004-answers.ts';
 import * as pinnedImage from './migrations/0006-pinned-image.ts';
+import * as usage from './migrations/0007-usage.ts';
 import * as engineMetrics from './migrations/0008-engine-metrics.ts';
 import type { Database } from './schema.ts';
 
@@ -23,6 +24,7 @@ const MIGRATIONS = {
   '0001-initial': initial,
   '0004-answers': answers,
   '0006-pinned-image': pinnedImage,
+  '0007-usage': usage,
   '0008-engine-metrics': engineMetrics,
 };
 

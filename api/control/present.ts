@@ -40,6 +40,7 @@ export function presentEndpoint(endpoint: StoredEndpoint, gatewayUrl: string): E
     route: spec.route,
     cacheHttpResponses: spec.cacheHttpResponses,
     experimentalFeatures: spec.experimentalFeatures,
+    gateway: spec.gateway ?? {},
     notifications: {},
     privateService: null,
     network: null,

@@ -1,21 +1,29 @@
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import { parseAddress } from './address.ts';
+import { hasAddress } from './addresses.ts';
 import { authenticate } from './authenticate.ts';
 import type { Refusal } from './errors.ts';
-import { endpointKey, type Snapshot } from './snapshot.ts';
+import { type Endpoint, endpointKey, type Snapshot } from './snapshot.ts';
 
 export type Admission =
-  | { readonly ok: true; readonly endpoint: RoutedEndpoint; readonly path: string }
+  | {
+      readonly ok: true;
+      readonly endpoint: Endpoint;
+      readonly path: string;
+      /** '' when the endpoint asks for none. */
+      readonly tokenId: string;
+    }
   | { readonly ok: false; readonly refusal: Refusal };
 
 /**
- * Whether a request may go to an endpoint: address, then token, then state. Synchronous: a known route and token are
- * decided without waiting for anything.
+ * Whether a request may go to an endpoint: address, then the client's own address, then token, then state. Synchronous:
+ * a known route and token are decided without waiting for anything. `peer` is called only where it matters.
  */
 export function admit(
   snapshot: Snapshot | null,
   target: string,
   authorization: string | undefined,
+  peer: () => string,
   hasReady: (endpointId: string) => boolean,
 ): Admission {
   if (snapshot === null)
@@ -24,10 +32,16 @@ export function admit(
   if (typeof address === 'string') return no('badRequest', address);
   const endpoint = snapshot.endpoints.get(address.key);
   if (!endpoint) return no('notFound', `endpoint ${address.key} does not exist`);
-  const refusal =
-    authenticate(endpoint, authorization, snapshot.tokens, Date.now()) ??
-    hopeless(endpoint, hasReady(endpoint.id));
-  return refusal ? { ok: false, refusal } : { ok: true, endpoint, path: address.path };
+  const allowedIps = endpoint.policy?.allowedIps;
+  if (allowedIps && !hasAddress(allowedIps, peer()))
+    return no(
+      'forbidden',
+      `endpoint ${address.key} may not be used from ${peer()}: ask its owner to allow it`,
+    );
+  const tokenId = authenticate(endpoint, authorization, snapshot.tokens, Date.now());
+  if (typeof tokenId !== 'string') return { ok: false, refusal: tokenId };
+  const refusal = hopeless(endpoint, hasReady(endpoint.id));
+  return refusal ? { ok: false, refusal } : { ok: true, endpoint, path: address.path, tokenId };
 }
 
 /** Why no request will be answered in this state however long it waits; null when it may be. */

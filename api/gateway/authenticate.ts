@@ -12,7 +12,7 @@ export interface TokenEntry {
 const NEEDED: Permission = 'inference.endpoints.infer.write';
 
 /**
- * May this request use the endpoint? Null when it may. `public` asks nothing, `authenticated` a token that may infer,
+ * May this request use the endpoint? The id of its token when it may, '' when it needs none. `public` asks nothing, `authenticated` a token that may infer,
  * `private` one whose user belongs to the namespace as well. No I/O: tokens are known by the hex of their SHA-256.
  */
 export function authenticate(
@@ -20,8 +20,8 @@ export function authenticate(
   authorization: string | undefined,
   tokens: ReadonlyMap<string, TokenEntry>,
   now: number,
-): Refusal | null {
-  if (endpoint.type === 'public') return null;
+): Refusal | string {
+  if (endpoint.type === 'public') return '';
   const token = bearer(authorization);
   if (!token)
     return {
@@ -41,7 +41,7 @@ export function authenticate(
       kind: 'forbidden',
       message: `user ${entry.principal.userName} is not a member of ${endpoint.namespace}, and endpoint ${endpoint.name} is private`,
     };
-  return null;
+  return entry.principal.tokenId;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { PassThrough, type Readable } from 'node:stream';
+import { PassThrough, type Readable, Transform, type TransformCallback } from 'node:stream';
 
 /** A request's body on its way through. */
 export interface RequestBody {
@@ -17,16 +17,27 @@ export function declaredLength(req: IncomingMessage): number | null {
   return Number(req.headers['content-length'] ?? 0);
 }
 
+/** How much a body may be, and what to do when it turns out to be more. A declared length is checked before. */
+export interface BodyLimit {
+  readonly bytes: number;
+  exceeded(): void;
+}
+
 /**
  * Takes in a body of up to `limitBytes` and calls `done` when it is complete, so that it can be sent again to another
  * replica. A larger one is left with the client, `done` is called at once, and `open()` streams it. A client that
  * leaves meanwhile ends it without a call.
  */
-export function takeBody(req: IncomingMessage, limitBytes: number, done: (body: RequestBody) => void): void {
+export function takeBody(
+  req: IncomingMessage,
+  limitBytes: number,
+  done: (body: RequestBody) => void,
+  limit: BodyLimit | null = null,
+): void {
   const length = declaredLength(req);
   if (length === 0) done(NONE);
-  else if (length !== null && length > limitBytes) done(new StreamedBody(req, [], 0));
-  else new Collector(req, limitBytes, done);
+  else if (length !== null && length > limitBytes) done(new StreamedBody(req, [], 0, null));
+  else new Collector(req, limitBytes, done, length === null ? limit : null);
 }
 
 /** A body in memory. */
@@ -54,14 +65,21 @@ class Collector {
   readonly #req: IncomingMessage;
   readonly #limitBytes: number;
   readonly #done: (body: RequestBody) => void;
+  readonly #limit: BodyLimit | null;
   readonly #chunks: Buffer[] = [];
   #bytes = 0;
   #over = false;
 
-  constructor(req: IncomingMessage, limitBytes: number, done: (body: RequestBody) => void) {
+  constructor(
+    req: IncomingMessage,
+    limitBytes: number,
+    done: (body: RequestBody) => void,
+    limit: BodyLimit | null,
+  ) {
     this.#req = req;
     this.#limitBytes = limitBytes;
     this.#done = done;
+    this.#limit = limit;
     req.on('data', (chunk: Buffer) => this.#take(chunk));
     req.on('end', () => this.#end());
   }
@@ -70,12 +88,18 @@ class Collector {
     if (this.#over) return;
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
+    if (this.#limit && this.#bytes > this.#limit.bytes) {
+      this.#over = true;
+      this.#chunks.length = 0;
+      this.#limit.exceeded();
+      return;
+    }
     if (this.#bytes <= this.#limitBytes) return;
     // Longer than it was worth keeping, and it had not said so: stream it, beginning with what has come.
     this.#over = true;
     this.#req.pause();
     this.#req.removeAllListeners('data');
-    this.#done(new StreamedBody(this.#req, this.#chunks, this.#bytes));
+    this.#done(new StreamedBody(this.#req, this.#chunks, this.#bytes, this.#limit));
   }
 
   #end(): void {
@@ -92,18 +116,20 @@ class StreamedBody implements RequestBody {
   readonly bytes: number;
   readonly #req: IncomingMessage;
   readonly #begin: readonly Buffer[];
-  #stream: PassThrough | null = null;
+  readonly #limit: BodyLimit | null;
+  #stream: Transform | null = null;
 
-  constructor(req: IncomingMessage, begin: readonly Buffer[], bytes: number) {
+  constructor(req: IncomingMessage, begin: readonly Buffer[], bytes: number, limit: BodyLimit | null) {
     this.#req = req;
     this.#begin = begin;
+    this.#limit = limit;
     this.bytes = bytes;
   }
 
   open(): Readable {
     if (this.#stream) return this.#stream;
     // Between the two, so that an engine that stops reading does not take the client's connection with it.
-    const stream = new PassThrough();
+    const stream = this.#limit ? limited(this.#limit) : new PassThrough();
     this.#stream = stream;
     for (const chunk of this.#begin) stream.write(chunk);
     stream.once('close', () => {
@@ -113,4 +139,17 @@ class StreamedBody implements RequestBody {
     this.#req.pipe(stream);
     return stream;
   }
+}
+
+/** Passes on what fits, and ends in an error where there is more. */
+function limited(limit: BodyLimit): Transform {
+  let bytes = 0;
+  return new Transform({
+    transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback) {
+      bytes += chunk.length;
+      if (bytes <= limit.bytes) return done(null, chunk);
+      limit.exceeded();
+      done(new Error('the body is too large'));
+    },
+  });
 }

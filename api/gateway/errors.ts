@@ -8,6 +8,10 @@ export const ANSWERS = {
   unauthorized: { status: 401, code: 'UNAUTHORIZED' },
   forbidden: { status: 403, code: 'FORBIDDEN' },
   notFound: { status: 404, code: 'NOT_FOUND' },
+  /** The client stopped sending in the middle of its body. */
+  tooSlow: { status: 408, code: 'REQUEST_TIMEOUT' },
+  tooLarge: { status: 413, code: 'TOO_LARGE' },
+  rateLimited: { status: 429, code: 'TOO_MANY_REQUESTS' },
   upstreamFailed: { status: 502, code: 'UPSTREAM_FAILED' },
   /** The endpoint has failed: waiting would not help. */
   failed: { status: 503, code: 'ENDPOINT_FAILED' },
@@ -25,6 +29,17 @@ export interface Refusal {
   readonly message: string;
   /** Of the endpoint, where there is one the caller may know about. */
   readonly state?: EndpointState;
+  /** When to come again; instead of what the table says. */
+  readonly retryAfterSeconds?: number;
+  /** Further headers: name, value, name, value. */
+  readonly headers?: readonly string[];
+}
+
+export function bodyTooLarge(endpoint: { namespace: string; name: string }, maxBytes: number): Refusal {
+  return {
+    kind: 'tooLarge',
+    message: `the body is larger than the ${maxBytes} bytes that endpoint ${endpoint.namespace}/${endpoint.name} takes: send less`,
+  };
 }
 
 /** Status, headers and body of a refusal: `error` is what official clients read, `X-Error-Message` the same as header. */
@@ -45,9 +60,11 @@ export function answerOf(
     // A header holds visible Latin-1 only; the body has the message as it is.
     refusal.message.replace(/[^\x20-\x7e]/g, ' '),
   ];
-  if (answer.retryAfterSeconds) headers.push('retry-after', String(answer.retryAfterSeconds));
+  const retryAfterSeconds = refusal.retryAfterSeconds ?? answer.retryAfterSeconds;
+  if (retryAfterSeconds) headers.push('retry-after', String(retryAfterSeconds));
   if (answer.status === 401) headers.push('www-authenticate', 'Bearer');
   if (refusal.state) headers.push('x-endpoint-state', refusal.state);
+  if (refusal.headers) headers.push(...refusal.headers);
   return { status: answer.status, headers, body };
 }
 

@@ -6,7 +6,7 @@ import { reportGateway } from '../../store/routes.ts';
 import type { Vault } from '../../store/secrets.ts';
 import { loadChangedEndpoints, loadEndpoints } from '../../store/snapshot.ts';
 import { loadPrincipals } from '../../store/tokens.ts';
-import { fullSnapshot, type Snapshot, withEndpoints } from './snapshot.ts';
+import { type Compile, fullSnapshot, type Snapshot, withEndpoints } from './snapshot.ts';
 
 export interface FeedOptions {
   store: Store;
@@ -14,6 +14,7 @@ export interface FeedOptions {
   databaseUrl: string;
   vault: Vault;
   gatewayId: string;
+  compile: Compile;
   /** Called with every new snapshot, in order. */
   onSnapshot: (snapshot: Snapshot) => void;
   log: {
@@ -169,16 +170,16 @@ export class Feed {
   }
 
   async #readAll(): Promise<void> {
-    const { store, vault } = this.#options;
+    const { store, vault, compile } = this.#options;
     this.#changedIds.clear();
     this.#tokensChanged = false;
     const [routes, tokens] = [await loadEndpoints(store, vault), await loadPrincipals(store)];
     const version = Math.max(routes.version, this.#snapshot?.version ?? 0);
-    this.#swap(fullSnapshot({ ...routes, version }, tokens));
+    this.#swap(fullSnapshot({ ...routes, version }, tokens, compile));
   }
 
   async #readChanges(): Promise<void> {
-    const { store, vault } = this.#options;
+    const { store, vault, compile } = this.#options;
     const before = this.#snapshot;
     if (before === null) return;
     const ids = [...this.#changedIds];
@@ -191,7 +192,7 @@ export class Feed {
       return;
     }
     const routes = await loadChangedEndpoints(store, vault, { ids, sinceVersion: before.version });
-    this.#swap({ ...withEndpoints(before, routes, ids), tokens });
+    this.#swap({ ...withEndpoints(before, routes, ids, compile), tokens });
   }
 
   #swap(snapshot: Snapshot): void {

@@ -1,27 +1,34 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
-import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import type { AccessEntry, AccessLog } from './access-log.ts';
-import { BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
+import { type BodyLimit, BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
 import type { Connection } from './connections.ts';
-import { type Refusal, refuse } from './errors.ts';
+import { bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
+import type { Pass } from './limits.ts';
 import type { Ticket } from './load.ts';
 import type { Metrics } from './metrics.ts';
 import { promptKeys, sessionKeys } from './prefix.ts';
 import type { Target } from './replicas.ts';
 import { Seek, type SeekContext, type Seeker } from './seek.ts';
-import { endpointKey } from './snapshot.ts';
+import { type Endpoint, endpointKey } from './snapshot.ts';
 
 export interface ExchangeInput {
-  readonly context: SeekContext & { readonly metrics: Metrics; readonly accessLog: AccessLog };
+  readonly context: SeekContext & {
+    readonly metrics: Metrics;
+    readonly accessLog: AccessLog;
+    /** How long a client's connection may be silent before it is looked at. */
+    readonly slowClientMs: number;
+  };
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
-  readonly endpoint: RoutedEndpoint;
+  readonly endpoint: Endpoint;
   /** Path and query for the engine. */
   readonly path: string;
   readonly requestId: string;
   readonly ticket: Ticket;
+  /** Null when the endpoint has no limits. */
+  readonly pass: Pass | null;
   readonly holdMs: number;
   readonly replayBodyBytes: number;
   /** The client waits for `100 Continue` before it sends the body. */
@@ -69,13 +76,48 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   begin(): void {
     const { req, res, replayBodyBytes, expectsContinue } = this.#in;
     res.on('close', () => this.#onClose());
+    res.on('timeout', () => this.#onIdle());
     if (expectsContinue) res.writeContinue();
-    takeBody(req, replayBodyBytes, (body) => {
+    const took = (body: RequestBody) => {
       this.#body = body;
       this.#seek.bytes = body.bytes;
       if (this.#in.endpoint.loadBalancer === 'prefix') this.#seek.keys = routingKeys(req, body);
       if (!this.#clientGone) this.#seek.next();
-    });
+    };
+    takeBody(req, replayBodyBytes, took, this.#bodyLimit());
+  }
+
+  #bodyLimit(): BodyLimit | null {
+    const { endpoint } = this.#in;
+    const bytes = endpoint.policy?.maxBodyBytes ?? null;
+    return bytes === null ? null : { bytes, exceeded: () => this.#abandon(bodyTooLarge(endpoint, bytes)) };
+  }
+
+  /**
+   * Nothing has gone over the client's connection for a while. That may be an engine that thinks; but a client that
+   * sends its body no further, or takes no more of the answer, holds a place that others could have.
+   */
+  #onIdle(): void {
+    const { req, res, endpoint, context } = this.#in;
+    if (!req.complete && req.readableFlowing === true)
+      this.#abandon({
+        kind: 'tooSlow',
+        message: `no more of the request's body came for ${context.slowClientMs / 1000} s: endpoint ${endpointKey(endpoint)} did not get it; send it again`,
+      });
+    else if (res.writableNeedDrain) res.destroy();
+    else req.socket.setTimeout(context.slowClientMs);
+  }
+
+  /** The request is wrong in a way that shows only as it comes in. */
+  #abandon(refusal: Refusal): void {
+    const { res } = this.#in;
+    this.#seek.cancel();
+    // Without a target the end of the attempt means nothing.
+    this.#target = null;
+    this.#controller?.abort(new Error(refusal.kind));
+    res.shouldKeepAlive = false;
+    if (res.headersSent) res.destroy();
+    else this.refused(refusal);
   }
 
   found(target: Target): void {
@@ -104,7 +146,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#started = true;
     const connection = this.#connection;
     if (connection !== null) this.#reusedConnection = ++connection.uses > 1;
-    if (this.#clientGone) controller.abort(new Error('client left'));
+    if (this.#clientGone || this.#refused) controller.abort(new Error('client left'));
   }
 
   /** First byte from the engine. */
@@ -122,6 +164,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     const { context, res, requestId, ticket } = this.#in;
     const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
     const out = responseHeaders(raw, requestId, this.#target?.replicaId ?? '');
+    if (this.#in.pass) out.push(...this.#in.pass.headers);
     if (context.closing()) res.shouldKeepAlive = false;
     if (statusMessage) res.writeHead(status, statusMessage, out);
     else res.writeHead(status, out);
@@ -241,6 +284,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
 
   #onClose(): void {
     if (this.#in.context.accessLog.on) this.#log(this.#in.context.accessLog);
+    this.#in.pass?.end(0);
     if (this.#in.res.writableFinished) return;
     this.#clientGone = true;
     this.#in.ticket.close();

@@ -9,18 +9,23 @@ import type { Store } from '../../store/database.ts';
 import type { Vault } from '../../store/secrets.ts';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import { AccessLog } from './access-log.ts';
+import { addressSet, clientAddress } from './addresses.ts';
 import { admit, hopeless } from './admission.ts';
-import { ANSWERS, type Refusal, refuse } from './errors.ts';
+import { declaredLength } from './body.ts';
+import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { Feed } from './feed.ts';
 import { requestId } from './headers.ts';
 import { Hold } from './hold.ts';
+import { LimitShare } from './limit-share.ts';
+import { Limits, type Pass } from './limits.ts';
 import { Load } from './load.ts';
 import { Metrics } from './metrics.ts';
-import { Exchange } from './proxy.ts';
+import { compilePolicy, type Policy } from './policy.ts';
+import { Exchange, type ExchangeInput } from './proxy.ts';
 import { Replicas } from './replicas.ts';
 import { Reporter } from './report.ts';
-import { holdMs, type SeekContext } from './seek.ts';
-import type { Snapshot } from './snapshot.ts';
+import { holdMs } from './seek.ts';
+import type { Endpoint, Snapshot } from './snapshot.ts';
 import { refuseUpgrade, tunnel } from './upgrade.ts';
 import { type Wake, Waker } from './wake.ts';
 
@@ -32,7 +37,16 @@ export interface GatewayDeps {
   log: Logger;
   config: Pick<
     PlatformConfig['gateway'],
-    'holdSeconds' | 'maxHoldSeconds' | 'maxHeldRequests' | 'maxHeldBytes' | 'replayBodyBytes' | 'accessLog'
+    | 'holdSeconds'
+    | 'maxHoldSeconds'
+    | 'maxHeldRequests'
+    | 'maxHeldBytes'
+    | 'replayBodyBytes'
+    | 'accessLog'
+    | 'slowHeadSeconds'
+    | 'slowClientSeconds'
+    | 'trustedProxies'
+    | 'defaults'
   >;
   /** Everything is read again so often; default 30 s. */
   resyncMs?: number;
@@ -60,10 +74,10 @@ export interface Gateway {
 }
 
 const MAX_HEADER_BYTES = 32 * 1024;
-const HEADERS_TIMEOUT_MS = 30_000;
 /** Longer than the 60 s after which common load balancers drop an idle connection, so that they do it first. */
 const KEEP_ALIVE_MS = 75_000;
-const CONNECTIONS_CHECK_MS = 10_000;
+/** How late a head that is too slow may be noticed. */
+const CONNECTIONS_CHECK_MS = 5000;
 const CLOSE_GRACE_MS = 6000;
 const REMIND_MS = 1000;
 
@@ -83,7 +97,11 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const load = new Load((replicaId) => {
     if (replicas.isDraining(replicaId)) reporter.soon();
   });
-  const feed = new Feed({ ...deps, gatewayId, onSnapshot });
+  const limits = new Limits();
+  const limitShare = new LimitShare(limits, { store: deps.store, gatewayId, log });
+  const trusted = config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null;
+  const compile = (endpoint: RoutedEndpoint) => compilePolicy(endpoint.gateway, config.defaults);
+  const feed = new Feed({ ...deps, gatewayId, onSnapshot, compile });
   const reporter = new Reporter({
     store: deps.store,
     gatewayId,
@@ -102,12 +120,13 @@ export function createGateway(deps: GatewayDeps): Gateway {
   });
   const metrics = new Metrics(stats);
   const accessLog = new AccessLog(log, config.accessLog.sample);
-  const context: SeekContext & { metrics: Metrics; accessLog: AccessLog } = {
+  const context: ExchangeInput['context'] = {
     replicas,
     hold,
     waker,
     metrics,
     accessLog,
+    slowClientMs: config.slowClientSeconds * 1000,
     snapshot: () => feed.snapshot,
     closing: () => closing,
   };
@@ -140,11 +159,13 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     requestTimeout: 0,
-    headersTimeout: HEADERS_TIMEOUT_MS,
+    headersTimeout: config.slowHeadSeconds * 1000,
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
     ...UPGRADE_WEBSOCKETS_ONLY,
   });
+  // Who is silent for so long is looked at, by `Exchange`; a connection between two requests is closed.
+  server.timeout = config.slowClientSeconds * 1000;
   server.on('request', (req, res) => onRequest(req, res, false));
   server.on('checkContinue', (req, res) => onRequest(req, res, true));
   server.on('upgrade', onUpgrade);
@@ -174,6 +195,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       holdMs: wanted.holdMs,
       requestId: id,
       ticket: load.accept(wanted.endpoint.id),
+      pass: wanted.pass,
       replayBodyBytes: config.replayBodyBytes,
       expectsContinue,
     }).begin();
@@ -209,15 +231,37 @@ export function createGateway(deps: GatewayDeps): Gateway {
   }
 
   /** Everything that is decided before a request counts. */
-  function check(req: IncomingMessage): Refusal | { endpoint: RoutedEndpoint; path: string; holdMs: number } {
+  function check(req: IncomingMessage): Refusal | Wanted {
     const encoding = req.headers['transfer-encoding'];
     if (encoding !== undefined && encoding.toLowerCase() !== 'chunked')
       return { kind: 'badRequest', message: "the only Transfer-Encoding taken is 'chunked'" };
     const held = holdMs(req.headers['x-scale-up-timeout'], config);
     if (typeof held === 'string') return { kind: 'badRequest', message: held };
-    const admission = admit(feed.snapshot, req.url ?? '/', req.headers.authorization, hasReady);
+    const admission = admit(
+      feed.snapshot,
+      req.url ?? '/',
+      req.headers.authorization,
+      () => clientAddress(req, trusted),
+      hasReady,
+    );
     if (!admission.ok) return admission.refusal;
-    return { endpoint: admission.endpoint, path: admission.path, holdMs: held };
+    const { endpoint, path, tokenId } = admission;
+    const pass = endpoint.policy === null ? null : underLimits(req, endpoint, endpoint.policy, tokenId);
+    if (pass && 'kind' in pass) return pass;
+    return { endpoint, path, holdMs: held, pass };
+  }
+
+  function underLimits(
+    req: IncomingMessage,
+    endpoint: Endpoint,
+    policy: Policy,
+    tokenId: string,
+  ): Refusal | Pass | null {
+    const { maxBodyBytes } = policy;
+    if (maxBodyBytes !== null && (declaredLength(req) ?? 0) > maxBodyBytes)
+      return bodyTooLarge(endpoint, maxBodyBytes);
+    if (policy.limits === null && policy.tokenLimits === null) return null;
+    return limits.enter(endpoint, policy, tokenId || clientAddress(req, trusted), performance.now());
   }
 
   /** 200 while the gateway can route, also when the store is away for now. */
@@ -250,6 +294,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     await sleep(20);
     server.closeAllConnections();
     await closed;
+    await limitShare.stop();
     await reporter.stop();
     await feed.stop();
     await replicas.destroy();
@@ -257,6 +302,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
 
   feed.start();
   reporter.start();
+  limitShare.start();
   return {
     ready,
     listen: ({ host, port }) =>
@@ -270,6 +316,14 @@ export function createGateway(deps: GatewayDeps): Gateway {
     close,
     stats,
   };
+}
+
+/** A request that may go to its endpoint. */
+interface Wanted {
+  readonly endpoint: Endpoint;
+  readonly path: string;
+  readonly holdMs: number;
+  readonly pass: Pass | null;
 }
 
 /**

@@ -1,5 +1,12 @@
 import type { RoutedEndpoint, RouteSnapshot } from '../../store/snapshot.ts';
 import type { TokenEntry } from './authenticate.ts';
+import type { Policy } from './policy.ts';
+
+/** An endpoint with what it asks of the gateway; null when it asks for nothing. */
+export type Endpoint = RoutedEndpoint & { readonly policy: Policy | null };
+
+/** Makes an endpoint's policy, once per endpoint and snapshot. */
+export type Compile = (endpoint: RoutedEndpoint) => Policy | null;
 
 /**
  * All a gateway decides by, as one immutable value. A change makes a new one that takes the old one's place in a single
@@ -9,7 +16,7 @@ export interface Snapshot {
   /** Newest route version in here; see `store/routes.ts`. */
   readonly version: number;
   /** By `<namespace>/<name>`. */
-  readonly endpoints: ReadonlyMap<string, RoutedEndpoint>;
+  readonly endpoints: ReadonlyMap<string, Endpoint>;
   /** By the hex of the token's SHA-256. */
   readonly tokens: ReadonlyMap<string, TokenEntry>;
 }
@@ -19,8 +26,14 @@ export function endpointKey(endpoint: { readonly namespace: string; readonly nam
 }
 
 /** A snapshot of everything read afresh. */
-export function fullSnapshot(routes: RouteSnapshot, tokens: ReadonlyMap<string, TokenEntry>): Snapshot {
-  const endpoints = new Map(routes.endpoints.filter(exists).map((e) => [endpointKey(e), e]));
+export function fullSnapshot(
+  routes: RouteSnapshot,
+  tokens: ReadonlyMap<string, TokenEntry>,
+  compile: Compile,
+): Snapshot {
+  const endpoints = new Map(
+    routes.endpoints.filter(exists).map((e) => [endpointKey(e), { ...e, policy: compile(e) }]),
+  );
   return { version: routes.version, endpoints, tokens };
 }
 
@@ -28,11 +41,17 @@ export function fullSnapshot(routes: RouteSnapshot, tokens: ReadonlyMap<string, 
  * The snapshot with some endpoints read again. `ids` are those that were asked for: one that is not among the endpoints
  * read is gone.
  */
-export function withEndpoints(snapshot: Snapshot, routes: RouteSnapshot, ids: readonly string[]): Snapshot {
+export function withEndpoints(
+  snapshot: Snapshot,
+  routes: RouteSnapshot,
+  ids: readonly string[],
+  compile: Compile,
+): Snapshot {
   const again = new Set([...ids, ...routes.endpoints.map((e) => e.id)]);
   const endpoints = new Map(snapshot.endpoints);
   for (const [key, endpoint] of snapshot.endpoints) if (again.has(endpoint.id)) endpoints.delete(key);
-  for (const endpoint of routes.endpoints.filter(exists)) endpoints.set(endpointKey(endpoint), endpoint);
+  for (const endpoint of routes.endpoints.filter(exists))
+    endpoints.set(endpointKey(endpoint), { ...endpoint, policy: compile(endpoint) });
   return { ...snapshot, version: Math.max(snapshot.version, routes.version), endpoints };
 }
 

@@ -5,6 +5,7 @@ import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import type { AccessLog } from './access-log.ts';
 import { ANSWERS, answerOf, type Refusal } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
+import type { Pass } from './limits.ts';
 import type { Ticket } from './load.ts';
 import type { Metrics } from './metrics.ts';
 import type { Target } from './replicas.ts';
@@ -21,6 +22,7 @@ export interface TunnelInput {
   readonly path: string;
   readonly requestId: string;
   readonly ticket: Ticket;
+  readonly pass: Pass | null;
   readonly holdMs: number;
 }
 
@@ -59,6 +61,7 @@ export function tunnel(input: TunnelInput): void {
         outcome: refused ? 'refused' : status === null ? 'clientLeft' : 'complete',
       });
     ticket.close();
+    input.pass?.end(0);
     seek.cancel();
     dropUpstream();
   };

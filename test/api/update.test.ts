@@ -47,6 +47,35 @@ describe('api: update', () => {
     assert.deepEqual(await versions(name), { generation: 6, revision: 1 });
   });
 
+  it('keeps what is said to the gateway, replaces it key by key, and needs no new containers', async () => {
+    const limits = { requestsPerMinute: 60, maxBodyBytes: 1000 };
+    const name = await made({ top: { gateway: { limits, allowedIps: ['192.0.2.0/24'] } } });
+    const read = async () => (await api.call('GET', `/v2/endpoint/alice/${name}`)).body.gateway;
+    assert.deepEqual(await read(), { limits, allowedIps: ['192.0.2.0/24'] });
+    await put(name, { gateway: { tokenLimits: { tokensPerMinute: 5 }, allowedIps: null } });
+    assert.deepEqual(await read(), { limits, tokenLimits: { tokensPerMinute: 5 } });
+    await put(name, { tags: ['a'] });
+    await put(name, { gateway: await read() });
+    assert.deepEqual(await read(), { limits, tokenLimits: { tokensPerMinute: 5 } });
+    await put(name, { gateway: null });
+    assert.deepEqual(await read(), {});
+    assert.equal((await versions(name)).revision, 1);
+  });
+
+  it('refuses what the gateway could not keep', async () => {
+    const name = await made();
+    for (const [gateway, path] of [
+      [{ limits: { requestsPerMinute: 0 } }, 'gateway.limits.requestsPerMinute'],
+      [{ limits: { requestPerMinute: 5 } }, 'gateway.limits'],
+      [{ allowedIps: ['example.org'] }, 'gateway.allowedIps.0'],
+      [{ allowedIps: ['192.0.2.0/33'] }, 'gateway.allowedIps.0'],
+    ] as const) {
+      const { status, body } = await put(name, { gateway });
+      assert.equal(status, 400, path);
+      assert.ok(body.error.startsWith(path), body.error);
+    }
+  });
+
   it('makes a revision of its own for everything that needs new containers', async () => {
     const name = await made();
     await put(name, { model: { env: { A: '1' } } });

@@ -1,6 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { type Logger, pino } from 'pino';
 import { createGateway, type Gateway, type GatewayDeps } from '../../api/gateway/server.ts';
+import type { GatewaySettings } from '../../spec/gateway.ts';
 import { replicaId } from '../../spec/names.ts';
 import type { Role } from '../../spec/permissions.ts';
 import type { DesiredPhase, EndpointState, EndpointType } from '../../spec/states.ts';
@@ -32,7 +34,9 @@ export interface World {
     phase?: DesiredPhase;
     errorMessage?: string;
     loadBalancer?: string;
+    gateway?: GatewaySettings;
   }): Promise<TestEndpoint>;
+  setGateway(endpoint: TestEndpoint, gateway: GatewaySettings): Promise<void>;
   setState(endpoint: TestEndpoint, state: EndpointState, phase?: DesiredPhase): Promise<void>;
   setLoadBalancer(endpoint: TestEndpoint, loadBalancer: string): Promise<void>;
   addReplica(endpoint: TestEndpoint, address: string): Promise<string>;
@@ -60,6 +64,10 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   maxHeldBytes: 1_000_000,
   replayBodyBytes: 100_000,
   accessLog: { sample: 0 },
+  slowHeadSeconds: 30,
+  slowClientSeconds: 60,
+  trustedProxies: [],
+  defaults: {},
 };
 
 /** On a database of the shared server, or on one that the test itself starts and stops. */
@@ -119,6 +127,7 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
           spec: JSON.stringify({
             type: options.type ?? 'public',
             experimentalFeatures: options.loadBalancer ? { loadBalancer: options.loadBalancer } : {},
+            ...(options.gateway ? { gateway: options.gateway } : {}),
           }),
           secrets: null,
           phase: options.phase ?? 'running',
@@ -139,6 +148,10 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
     },
     setLoadBalancer: async (endpoint, loadBalancer) => {
       const spec = JSON.stringify({ type: 'public', experimentalFeatures: { loadBalancer } });
+      await store.updateTable('endpoints').set({ spec }).where('id', '=', endpoint.id).execute();
+    },
+    setGateway: async (endpoint, gateway) => {
+      const spec = sql<never>`spec || ${JSON.stringify({ gateway })}::jsonb`;
       await store.updateTable('endpoints').set({ spec }).where('id', '=', endpoint.id).execute();
     },
     addReplica: async (endpoint, address) => {

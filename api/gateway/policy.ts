@@ -1,0 +1,44 @@
+import type { BlockList } from 'node:net';
+import type { GatewaySettings, RateSettings } from '../../spec/gateway.ts';
+import { addressSet } from './addresses.ts';
+
+/** Limits in force; null is none. */
+export interface Rates {
+  readonly requestsPerMinute: number | null;
+  readonly tokensPerMinute: number | null;
+  readonly concurrentRequests: number | null;
+}
+
+/** What an endpoint asks of the gateway besides handing requests on, made ready for use once per snapshot. */
+export interface Policy {
+  readonly limits: Rates | null;
+  readonly tokenLimits: Rates | null;
+  readonly maxBodyBytes: number | null;
+  readonly allowedIps: BlockList | null;
+}
+
+/** Null when the endpoint asks for nothing, as most do: then a request costs one comparison. */
+export function compilePolicy(settings: GatewaySettings | null, site: GatewaySettings): Policy | null {
+  const limits = { ...site.limits, ...defined(settings?.limits) };
+  const allowedIps = settings?.allowedIps ?? site.allowedIps;
+  const policy: Policy = {
+    limits: rates(limits),
+    tokenLimits: rates({ ...site.tokenLimits, ...defined(settings?.tokenLimits) }),
+    maxBodyBytes: limits.maxBodyBytes ?? null,
+    allowedIps: allowedIps ? addressSet(allowedIps) : null,
+  };
+  return Object.values(policy).some((value) => value !== null) ? policy : null;
+}
+
+function rates(given: RateSettings): Rates | null {
+  const { requestsPerMinute = null, tokensPerMinute = null, concurrentRequests = null } = given;
+  const none = requestsPerMinute === null && tokensPerMinute === null && concurrentRequests === null;
+  return none ? null : { requestsPerMinute, tokensPerMinute, concurrentRequests };
+}
+
+/** Absent values must not hide the site's. */
+function defined<T extends object>(settings: T | null | undefined): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(settings ?? {}).filter(([, value]) => value !== undefined),
+  ) as Partial<T>;
+}
