@@ -52,6 +52,7 @@ export const platformConfigSchema = z.strictObject({
     slowClientSeconds: seconds.default(60),
     trustedProxies: z.array(addressBlock).default([]),
     defaults: gatewaySettings.default({}),
+    usageDays: z.int().positive().default(400),
   }),
   lifecycle: z.strictObject({
     readyDeadlineSeconds: seconds,

@@ -12,6 +12,9 @@ export type Store = Kysely<Database>;
 
 // bigint columns (sizes, versions, counters) stay far below 2^53, so they are read as numbers.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+// Lists of them too; the types of `pg` know no list type by name.
+const [INT4_LIST, INT8_LIST] = [1007, 1016];
+pg.types.setTypeParser(INT8_LIST as never, pg.types.getTypeParser(INT4_LIST as never));
 
 /** For a connection, and for a free place in the pool: a server that is silent must not hold requests for ever. */
 const CONNECT_TIMEOUT_MS = 5000;

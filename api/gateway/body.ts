@@ -5,6 +5,8 @@ import { PassThrough, type Readable, Transform, type TransformCallback } from 'n
 export interface RequestBody {
   /** Bytes held in memory. */
   readonly bytes: number;
+  /** Bytes that have come from the client by now. */
+  readonly received: number;
   /** May be sent more than once. */
   readonly replayable: boolean;
   /** What to hand to undici; the same object at every call. */
@@ -51,6 +53,10 @@ export class BufferedBody implements RequestBody {
 
   get bytes(): number {
     return this.buffer?.length ?? 0;
+  }
+
+  get received(): number {
+    return this.bytes;
   }
 
   open(): Buffer | null {
@@ -118,6 +124,7 @@ class StreamedBody implements RequestBody {
   readonly #begin: readonly Buffer[];
   readonly #limit: BodyLimit | null;
   #stream: Transform | null = null;
+  #passed = 0;
 
   constructor(req: IncomingMessage, begin: readonly Buffer[], bytes: number, limit: BodyLimit | null) {
     this.#req = req;
@@ -126,8 +133,15 @@ class StreamedBody implements RequestBody {
     this.bytes = bytes;
   }
 
+  get received(): number {
+    return this.bytes + this.#passed;
+  }
+
   open(): Readable {
     if (this.#stream) return this.#stream;
+    this.#req.on('data', (chunk: Buffer) => {
+      this.#passed += chunk.length;
+    });
     // Between the two, so that an engine that stops reading does not take the client's connection with it.
     const stream = this.#limit ? limited(this.#limit) : new PassThrough();
     this.#stream = stream;

@@ -7,11 +7,13 @@ import { bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
 import type { Pass } from './limits.ts';
 import type { Ticket } from './load.ts';
+import { type Account, minuteOf } from './meter.ts';
 import type { Metrics } from './metrics.ts';
 import { promptKeys, sessionKeys } from './prefix.ts';
 import type { Target } from './replicas.ts';
 import { Seek, type SeekContext, type Seeker } from './seek.ts';
 import { type Endpoint, endpointKey } from './snapshot.ts';
+import { AnswerEnds } from './tokens-used.ts';
 
 export interface ExchangeInput {
   readonly context: SeekContext & {
@@ -27,6 +29,8 @@ export interface ExchangeInput {
   readonly path: string;
   readonly requestId: string;
   readonly ticket: Ticket;
+  /** Of the endpoint and the caller's token. */
+  readonly account: Account;
   /** Null when the endpoint has no limits. */
   readonly pass: Pass | null;
   readonly holdMs: number;
@@ -65,11 +69,15 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #brokenOff = false;
   #bytes = 0;
   #bodyBegan = false;
+  #firstByteAt = 0;
+  /** Null unless the answer may say how many tokens it cost. */
+  #ends: AnswerEnds | null = null;
   #eventStream = false;
   #clientGone = false;
 
   constructor(input: ExchangeInput) {
     this.#in = input;
+    input.account.begin(this.#beganAt);
     this.#seek = new Seek(input.context, input.endpoint, input.holdMs, this);
   }
 
@@ -171,9 +179,15 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#answered = true;
     ticket.answer();
     if (this.#target) context.replicas.note(this.#target, isFault(status));
-    context.metrics.answered(status, performance.now() - this.#beganAt);
-    this.#eventStream =
-      String(headers['content-type']).startsWith('text/event-stream') && !headers['content-encoding'];
+    const now = performance.now();
+    this.#in.account.answered(now);
+    context.metrics.answered(status, now - this.#beganAt);
+    const type = String(headers['content-type']);
+    if (!headers['content-encoding']) {
+      this.#eventStream = type.startsWith('text/event-stream');
+      if (status < 300 && (this.#eventStream || type.startsWith('application/json')))
+        this.#ends = new AnswerEnds();
+    }
     // With a body in the same packet the head goes out together with it; otherwise now, before the first chunk.
     process.nextTick(flushHead, this);
   }
@@ -186,8 +200,12 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     const { res } = this.#in;
-    this.#bodyBegan = true;
+    if (!this.#bodyBegan) {
+      this.#bodyBegan = true;
+      this.#firstByteAt = performance.now();
+    }
     this.#bytes += chunk.length;
+    this.#ends?.note(chunk);
     if (res.write(chunk)) return;
     controller.pause();
     res.once('drain', () => controller.resume());
@@ -284,12 +302,32 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
 
   #onClose(): void {
     if (this.#in.context.accessLog.on) this.#log(this.#in.context.accessLog);
-    this.#in.pass?.end(0);
+    this.#meter();
     if (this.#in.res.writableFinished) return;
     this.#clientGone = true;
     this.#in.ticket.close();
     this.#seek.cancel();
     this.#controller?.abort(new Error('client left'));
+  }
+
+  #meter(): void {
+    const { res, account, pass } = this.#in;
+    const now = performance.now();
+    const tokens = this.#ends?.tokensUsed();
+    const promptTokens = tokens?.prompt ?? 0;
+    const completionTokens = tokens?.completion ?? 0;
+    account.end(now, minuteOf(Date.now()), {
+      status: res.headersSent ? res.statusCode : 0,
+      replicaId: this.#target?.replicaId ?? '',
+      answered: this.#answered,
+      ms: now - this.#beganAt,
+      firstByteMs: this.#bodyBegan ? this.#firstByteAt - this.#beganAt : null,
+      requestBytes: this.#body?.received ?? 0,
+      responseBytes: this.#bytes,
+      promptTokens,
+      completionTokens,
+    });
+    pass?.end(promptTokens + completionTokens);
   }
 
   #log(accessLog: AccessLog): void {

@@ -19,6 +19,7 @@ import { Hold } from './hold.ts';
 import { LimitShare } from './limit-share.ts';
 import { Limits, type Pass } from './limits.ts';
 import { Load } from './load.ts';
+import { type Account, Meter } from './meter.ts';
 import { Metrics } from './metrics.ts';
 import { compilePolicy, type Policy } from './policy.ts';
 import { Exchange, type ExchangeInput } from './proxy.ts';
@@ -27,6 +28,7 @@ import { Reporter } from './report.ts';
 import { holdMs } from './seek.ts';
 import type { Endpoint, Snapshot } from './snapshot.ts';
 import { refuseUpgrade, tunnel } from './upgrade.ts';
+import { UsageReporter } from './usage-report.ts';
 import { type Wake, Waker } from './wake.ts';
 
 export interface GatewayDeps {
@@ -47,6 +49,7 @@ export interface GatewayDeps {
     | 'slowClientSeconds'
     | 'trustedProxies'
     | 'defaults'
+    | 'usageDays'
   >;
   /** Everything is read again so often; default 30 s. */
   resyncMs?: number;
@@ -96,6 +99,14 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const replicas = new Replicas((endpointId) => hold.release(endpointId));
   const load = new Load((replicaId) => {
     if (replicas.isDraining(replicaId)) reporter.soon();
+  });
+  const meter = new Meter();
+  const usageReporter = new UsageReporter({
+    meter,
+    store: deps.store,
+    gatewayId,
+    keepDays: config.usageDays,
+    log,
   });
   const limits = new Limits();
   const limitShare = new LimitShare(limits, { store: deps.store, gatewayId, log });
@@ -195,6 +206,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       holdMs: wanted.holdMs,
       requestId: id,
       ticket: load.accept(wanted.endpoint.id),
+      account: wanted.account,
       pass: wanted.pass,
       replayBodyBytes: config.replayBodyBytes,
       expectsContinue,
@@ -248,7 +260,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     const { endpoint, path, tokenId } = admission;
     const pass = endpoint.policy === null ? null : underLimits(req, endpoint, endpoint.policy, tokenId);
     if (pass && 'kind' in pass) return pass;
-    return { endpoint, path, holdMs: held, pass };
+    return { endpoint, path, holdMs: held, account: meter.account(endpoint, tokenId), pass };
   }
 
   function underLimits(
@@ -294,6 +306,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     await sleep(20);
     server.closeAllConnections();
     await closed;
+    await usageReporter.stop();
     await limitShare.stop();
     await reporter.stop();
     await feed.stop();
@@ -303,6 +316,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   feed.start();
   reporter.start();
   limitShare.start();
+  usageReporter.start();
   return {
     ready,
     listen: ({ host, port }) =>
@@ -323,6 +337,7 @@ interface Wanted {
   readonly endpoint: Endpoint;
   readonly path: string;
   readonly holdMs: number;
+  readonly account: Account;
   readonly pass: Pass | null;
 }
 

@@ -7,6 +7,7 @@ import { ANSWERS, answerOf, type Refusal } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
 import type { Pass } from './limits.ts';
 import type { Ticket } from './load.ts';
+import { type Account, minuteOf } from './meter.ts';
 import type { Metrics } from './metrics.ts';
 import type { Target } from './replicas.ts';
 import { Seek, type SeekContext } from './seek.ts';
@@ -22,6 +23,7 @@ export interface TunnelInput {
   readonly path: string;
   readonly requestId: string;
   readonly ticket: Ticket;
+  readonly account: Account;
   readonly pass: Pass | null;
   readonly holdMs: number;
 }
@@ -45,10 +47,31 @@ export function tunnel(input: TunnelInput): void {
   let replica: string | null = null;
   const beganAt = performance.now();
   const bytesBefore = bytesWritten(socket);
+  const readBefore = socket instanceof Socket ? socket.bytesRead : 0;
+  let answered = false;
+  input.account.begin(beganAt);
+  const onStatus = (code: number) => {
+    status = code;
+    answered = true;
+    ticket.answer();
+    input.account.answered(performance.now());
+  };
   let dropUpstream: () => void = () => undefined;
 
   const end = () => {
     over = true;
+    const now = performance.now();
+    input.account.end(now, minuteOf(Date.now()), {
+      status: status ?? 0,
+      replicaId: replica ?? '',
+      answered,
+      ms: now - beganAt,
+      firstByteMs: null,
+      requestBytes: socket instanceof Socket ? socket.bytesRead - readBefore : 0,
+      responseBytes: bytesWritten(socket) - bytesBefore,
+      promptTokens: 0,
+      completionTokens: 0,
+    });
     if (context.accessLog.on)
       context.accessLog.note({
         method: req.method ?? '',
@@ -113,8 +136,7 @@ export function tunnel(input: TunnelInput): void {
       upstream.destroy();
     };
     upstream.on('upgrade', (response, upstreamSocket, upstreamHead) => {
-      ticket.answer();
-      status = 101;
+      onStatus(101);
       const headers = responseHeaders(response.rawHeaders, requestId, target.replicaId);
       headers.push('connection', 'Upgrade', 'upgrade', 'websocket');
       socket.write(head(101, response.statusMessage, headers));
@@ -127,11 +149,10 @@ export function tunnel(input: TunnelInput): void {
       upstreamSocket.on('close', () => socket.end());
     });
     upstream.on('response', (response) => {
-      ticket.answer();
-      status = response.statusCode ?? 502;
+      onStatus(response.statusCode ?? 502);
       const headers = responseHeaders(response.rawHeaders, requestId, target.replicaId);
       headers.push('connection', 'close');
-      socket.write(head(status, response.statusMessage, headers));
+      socket.write(head(response.statusCode ?? 502, response.statusMessage, headers));
       response.on('error', () => socket.destroy());
       response.pipe(socket);
     });

@@ -103,6 +103,14 @@ describe('gateway: the store goes away', () => {
       );
       return rows[0]?.version === routeVersion && rows[0].requests === requests;
     });
+    // One before, 20 while the store was away, one through the gateway that waited for it.
+    await eventually('metered', async () => {
+      const { rows } = await sql<{ requests: number }>`
+        SELECT sum(requests)::int AS requests FROM usage_minutes WHERE endpoint_id = ${endpoint.id}`.execute(
+        world.db.store,
+      );
+      return rows[0]?.requests === 22;
+    });
   });
 
   it('misses no change made while its connections were cut', async () => {

@@ -68,6 +68,7 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   slowClientSeconds: 60,
   trustedProxies: [],
   defaults: {},
+  usageDays: 400,
 };
 
 /** On a database of the shared server, or on one that the test itself starts and stops. */
