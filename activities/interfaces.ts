@@ -1,6 +1,6 @@
 import type { Failure } from '../spec/errors.ts';
 import type { Desired, Projection, ReplicaPlan, WeightsPlan } from '../spec/lifecycle.ts';
-import type { ReplicaStage } from '../spec/states.ts';
+import type { ReplicaStage, Standby } from '../spec/states.ts';
 
 /**
  * The activities by the queue that runs them. Workflows import these types only. Every one is idempotent: it may run
@@ -36,12 +36,20 @@ export interface ControlActivities {
   reservePlace(input: ReplicaRef): Promise<{ hostId: string } | { hostId: null; message: string }>;
   /** The same, but waits until there is room. Heartbeats. */
   awaitPlace(input: ReplicaRef): Promise<{ hostId: string }>;
+  /** The place of a replica that rested, on its host; null when there is no room any more. */
+  retakePlace(input: ReplicaRef): Promise<{ hostId: string; gpus: number[] } | null>;
   planReplica(
     input: ReplicaRef & { number: number; hostId: string; workflowId: string },
   ): Promise<ReplicaPlan>;
   routeIn(input: ReplicaRef & { address: string }): Promise<void>;
+  /** The same in one step with the replica's stage, `running`. */
+  openReplica(input: ReplicaRef & { address: string; message: string }): Promise<void>;
   /** No new requests from here on; returns the version a gateway must have seen for that to be true. */
   routeOut(input: ReplicaRef): Promise<{ version: number }>;
+  /** Takes `routeOut` back. */
+  routeBack(input: ReplicaRef): Promise<void>;
+  /** The replica rests: its route is gone, and of its place it keeps what its container holds. */
+  restReplica(input: ReplicaRef & { standby: Standby; message: string }): Promise<void>;
   /** Waits until no gateway has a request in flight on the replica, or until the deadline. Heartbeats. */
   drain(input: ReplicaRef & { version: number }): Promise<{ drained: boolean; inFlight: number }>;
   /** Gives the place back and closes the replica's row. */
@@ -91,6 +99,22 @@ export interface HostActivities {
     containerName: string;
     graceMs: number;
   }): Promise<{ exitCode: number | null }>;
+  /** Stops or freezes a container that serves nobody, and keeps it; false when there is none that could be kept. */
+  restContainer(input: {
+    replicaId: string;
+    containerName: string;
+    graceMs: number;
+    standby: Standby;
+  }): Promise<{ rested: boolean }>;
+  /**
+   * Lets a kept container go on. Frozen, it has answered its health route at `readyAt`; stopped, a real inference too.
+   * No address: it cannot be used any more, for the reason given.
+   */
+  resumeContainer(input: {
+    replicaId: string;
+    containerName: string;
+    gpus: number[];
+  }): Promise<{ address: string; calledAt: number; readyAt: number } | { address: null; reason: string }>;
   /**
    * Runs for as long as the agent does: follows Docker's events and probes every replica of this host, and signals
    * `containerLost` to the replica's workflow. Its heartbeats are the sign that the host is alive.

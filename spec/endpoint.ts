@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type GatewaySettings, gatewaySettings } from './gateway.ts';
 import { type Image, imageSchema } from './images.ts';
 import { ENDPOINT_NAME } from './names.ts';
-import { ENDPOINT_STATES, ENDPOINT_TYPES } from './states.ts';
+import { ENDPOINT_STATES, ENDPOINT_TYPES, STANDBY_MODES, type Standby } from './states.ts';
 
 /**
  * The public API's endpoint, as it is written (`endpointCreate`, `endpointUpdate`) and read (`endpointWithStatus`).
@@ -35,6 +35,12 @@ const scalingFields = {
   /** Older form of `measure`; ignored when `measure` is present. */
   metric: z.enum(['hardwareUsage', 'pendingRequests']).nullish(),
   threshold: z.number().positive().nullish(),
+  standby: z
+    .enum(STANDBY_MODES)
+    .describe(
+      'Extension: what is kept while the endpoint is scaled to zero. `none`: nothing; `stopped`: one container, not running; `frozen`: one container, paused with its memory, until another replica needs the room.',
+    )
+    .nullish(),
 };
 
 const route = z.object({
@@ -113,6 +119,8 @@ export interface Scaling {
   /** Minutes; null when the endpoint never sleeps by itself (`minReplica` above 0). */
   scaleToZeroTimeout: number | null;
   measure: { pendingRequests: number | null } | { hardwareUsage: number | null } | null;
+  /** How one container is kept while the endpoint is at zero; absent: none is, and clients see nothing of it. */
+  standby?: Standby;
 }
 
 /**
@@ -189,6 +197,7 @@ export const endpointWithStatus = z
         maxReplica: z.int(),
         scaleToZeroTimeout: z.int().nullable(),
         measure: measure.nullable(),
+        standby: z.enum(STANDBY_MODES).optional().describe('Extension; absent is `none`.'),
       }),
     }),
     model: z.object({

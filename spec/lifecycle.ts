@@ -85,8 +85,19 @@ export interface Projection {
   observedGeneration: number;
 }
 
-/** Why a replica is told to stop. Shown in the Temporal UI. `memoryNeeded`: it rests, and another replica needs the room. */
-export type StopReason = 'paused' | 'scaledToZero' | 'scaledDown' | 'deleted' | 'superseded' | 'memoryNeeded';
+/**
+ * Why a replica stops. Shown in the Temporal UI. Of one at rest: another replica needs its memory, there is no room for it
+ * to wake on its host, or its container is not what was kept.
+ */
+export type StopReason =
+  | 'paused'
+  | 'scaledToZero'
+  | 'scaledDown'
+  | 'deleted'
+  | 'superseded'
+  | 'memoryNeeded'
+  | 'noRoomToWake'
+  | 'lostAtRest';
 
 /** One file of a repository, as resolved and pinned for a revision. */
 export interface WeightFile {

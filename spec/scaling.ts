@@ -20,6 +20,7 @@ export function normalizeScaling(input: ScalingInput): Scaling {
       maxReplica: input.maxReplica,
       scaleToZeroTimeout: null,
       measure: measureOf(input, null),
+      ...standbyOf(input, undefined),
     },
     input.scaleToZeroTimeout,
   );
@@ -36,6 +37,7 @@ export function mergeScaling(current: Scaling, update: ScalingUpdate): Scaling {
     maxReplica: update.maxReplica ?? current.maxReplica,
     scaleToZeroTimeout: null,
     measure: measureOf(update, current.measure),
+    ...standbyOf(update, current.standby),
   };
   const kept = merged.minReplica === 0 ? current.scaleToZeroTimeout : null;
   return checked(merged, update.scaleToZeroTimeout === undefined ? kept : update.scaleToZeroTimeout);
@@ -67,6 +69,15 @@ function measureOf(
   if (threshold !== null && threshold > 100)
     refuse('threshold', `${threshold} is above 100, and hardwareUsage is a percentage`);
   return { hardwareUsage: threshold };
+}
+
+/** `none` is stored as nothing at all, so that an endpoint without it looks as if there were no such setting. */
+function standbyOf(
+  { standby }: Pick<ScalingUpdate, 'standby'>,
+  current: Scaling['standby'],
+): Pick<Scaling, 'standby'> {
+  const wanted = standby === undefined ? current : standby;
+  return wanted && wanted !== 'none' ? { standby: wanted } : {};
 }
 
 function metricOf(measure: NonNullable<Scaling['measure']>): 'pendingRequests' | 'hardwareUsage' {

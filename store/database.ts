@@ -2,6 +2,7 @@ import { Kysely, Migrator, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { isSilence } from './failures.ts';
 import * as initial from './migrations/0001-initial.ts';
+import * as standby from './migrations/0003-standby.ts';
 import * as answers from './migrations/0004-answers.ts';
 import * as pinnedImage from './migrations/0006-pinned-image.ts';
 import * as usage from './migrations/0007-usage.ts';
@@ -25,6 +26,7 @@ const STATEMENT_TIMEOUT_MS = 7000;
 
 const MIGRATIONS = {
   '0001-initial': initial,
+  '0003-standby': standby,
   '0004-answers': answers,
   '0006-pinned-image': pinnedImage,
   '0007-usage': usage,

@@ -49,6 +49,7 @@ export async function loadDesired(
     sleepGeneration: row.sleep_generation,
     minReplica: scaling.minReplica,
     maxReplica: scaling.maxReplica,
+    ...(scaling.standby ? { standby: scaling.standby } : {}),
     engine: variantOf(row.spec.model.image).variant,
     model: row.spec.model.repository,
     pinned: revision?.weights != null,
@@ -67,6 +68,7 @@ export async function loadDesired(
         failure: r.failure,
         blocked: false,
         stopping: false,
+        ...(r.stage === 'standby' && r.standby ? { resting: r.standby } : {}),
       }),
     ),
   };

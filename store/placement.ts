@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { DriverNeed, GpuDriver } from '../spec/driver.ts';
 import type { Instance } from '../spec/hardware.ts';
+import type { HostInventory } from '../spec/lifecycle.ts';
 import type { Store } from './database.ts';
 import { hostsWithDriver, wholeGpus } from './driver-hosts.ts';
 
@@ -56,6 +57,72 @@ export function chooseHost(
   return best ? { hostId: best.host.id, gpus: best.freeGpus.slice(0, need.gpus) } : null;
 }
 
+/** A replica at rest with its memory; it gives way to one that is to run. */
+export interface FrozenReplica {
+  replicaId: string;
+  namespace: string;
+  name: string;
+  number: number;
+  hostId: string;
+  memoryBytes: number;
+  gpus: number[];
+}
+
+/**
+ * The frozen replicas to free so that one host has room, oldest first; empty when that would not help. `frozen` is in
+ * order of age. Of several hosts, the one where the youngest that has to go is oldest.
+ */
+export function chooseToFree(
+  hosts: readonly HostRoom[],
+  frozen: readonly FrozenReplica[],
+  need: Need,
+  cpuOvercommit: number,
+): FrozenReplica[] {
+  const rooms = new Map(hosts.map((host) => [host.id, { ...host }]));
+  const freed: FrozenReplica[] = [];
+  for (const replica of frozen) {
+    const room = rooms.get(replica.hostId);
+    if (!room) continue;
+    freed.push(replica);
+    room.usedMemoryBytes -= replica.memoryBytes;
+    room.usedGpus = room.usedGpus.filter((index) => !replica.gpus.includes(index));
+    if (chooseHost([room], need, cpuOvercommit)) return freed.filter(({ hostId }) => hostId === room.id);
+  }
+  return [];
+}
+
+/** The longest frozen first. */
+async function frozenReplicas(store: Store): Promise<FrozenReplica[]> {
+  return await store
+    .selectFrom('replicas as r')
+    .innerJoin('allocations as a', 'a.replica_id', 'r.id')
+    .innerJoin('endpoints as e', 'e.id', 'r.endpoint_id')
+    .select(['r.id as replicaId', 'e.namespace', 'e.name', 'r.number', 'a.host_id as hostId'])
+    .select(['a.memory_bytes as memoryBytes', 'a.gpus'])
+    .where('r.stage', '=', 'standby')
+    .where('r.standby', '=', 'frozen')
+    .where('r.stopped_at', 'is', null)
+    .orderBy('r.stage_since')
+    .execute();
+}
+
+/** A host and what the given places take of it. */
+export function roomOf(
+  host: { id: string; inventory: HostInventory },
+  places: readonly { cpus: number; memory_bytes: number; gpus: number[] }[],
+): HostRoom {
+  return {
+    id: host.id,
+    cpus: host.inventory.cpus,
+    memoryBytes: host.inventory.memoryBytes,
+    gpus: wholeGpus(host.inventory),
+    driver: host.inventory.gpuDriver,
+    usedCpus: places.reduce((sum, a) => sum + a.cpus, 0),
+    usedMemoryBytes: places.reduce((sum, a) => sum + a.memory_bytes, 0),
+    usedGpus: places.flatMap((a) => a.gpus),
+  };
+}
+
 /** Why no host has room, in words: what is needed, and what each host has left. */
 export function explainNoRoom(hosts: readonly HostRoom[], need: Need, cpuOvercommit: number): string {
   const gib = (bytes: number) => Math.round((bytes / GIB) * 10) / 10;
@@ -71,13 +138,14 @@ export function explainNoRoom(hosts: readonly HostRoom[], need: Need, cpuOvercom
 
 /**
  * Takes a place for a replica, or says why there is none. One transaction that locks the hosts of the region, so that
- * two replicas never take the same GPU; a replica that has a place keeps it.
+ * two replicas never take the same GPU; a replica that has a place keeps it. `free`: frozen replicas that have to go, so
+ * that there is room.
  * @throws EndpointsError DRIVER_TOO_OLD
  */
 export async function reservePlace(
   store: Store,
   want: { replicaId: string; vendor: string; region: string; need: Need; cpuOvercommit: number },
-): Promise<{ hostId: string } | { hostId: null; message: string }> {
+): Promise<{ hostId: string } | { hostId: null; message: string; free: FrozenReplica[] }> {
   return await store.transaction().execute(async (tx) => {
     const hosts = await tx
       .selectFrom('hosts')
@@ -96,21 +164,19 @@ export async function reservePlace(
     if (held) return { hostId: held.host_id };
 
     const used = await tx.selectFrom('allocations').selectAll().execute();
-    const rooms = hosts.map((host): HostRoom => {
-      const own = used.filter((a) => a.host_id === host.id);
-      return {
-        id: host.id,
-        cpus: host.inventory.cpus,
-        memoryBytes: host.inventory.memoryBytes,
-        gpus: wholeGpus(host.inventory),
-        driver: host.inventory.gpuDriver,
-        usedCpus: own.reduce((sum, a) => sum + a.cpus, 0),
-        usedMemoryBytes: own.reduce((sum, a) => sum + a.memory_bytes, 0),
-        usedGpus: own.flatMap((a) => a.gpus),
-      };
-    });
-    const place = chooseHost(hostsWithDriver(rooms, want.need), want.need, want.cpuOvercommit);
-    if (!place) return { hostId: null, message: explainNoRoom(rooms, want.need, want.cpuOvercommit) };
+    const rooms = hosts.map((host) =>
+      roomOf(
+        host,
+        used.filter((a) => a.host_id === host.id),
+      ),
+    );
+    const suited = hostsWithDriver(rooms, want.need);
+    const place = chooseHost(suited, want.need, want.cpuOvercommit);
+    if (!place) {
+      const free = chooseToFree(suited, await frozenReplicas(tx), want.need, want.cpuOvercommit);
+      const why = explainNoRoom(rooms, want.need, want.cpuOvercommit);
+      return { hostId: null, message: free.length ? `${why}; freeing ${free.length} frozen` : why, free };
+    }
     await tx
       .insertInto('allocations')
       .values({

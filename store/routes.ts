@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import { EndpointsError } from '../spec/errors.ts';
 import type { Answers } from '../spec/lifecycle.ts';
 import type { Store } from './database.ts';
+import { reportReplica } from './lifecycle.ts';
 import type { Vault } from './secrets.ts';
 
 /**
@@ -49,6 +50,25 @@ export interface NewRoute {
  * closed, and one that is over gets no route: a step that runs late must not bring it back.
  */
 export async function addRoute(store: Store, vault: Vault, route: NewRoute): Promise<void> {
+  await addRouteAnd(store, vault, route, async () => undefined);
+}
+
+/** The same, with the replica's row: requests may come, and it counts as running from the same moment on. */
+export async function openReplica(
+  store: Store,
+  vault: Vault,
+  route: NewRoute & { message: string },
+): Promise<void> {
+  const { replicaId, message } = route;
+  await addRouteAnd(store, vault, route, (tx) => reportReplica(tx, { replicaId, stage: 'running', message }));
+}
+
+async function addRouteAnd(
+  store: Store,
+  vault: Vault,
+  route: NewRoute,
+  more: (tx: Store) => Promise<void>,
+): Promise<void> {
   // Refused here, where one replica fails of it; in the table it would stop every gateway's reading.
   routeOrigin(route.address);
   const engineKey = vault.encrypt(route.engineKey, routeContext(route.replicaId));
@@ -61,6 +81,20 @@ export async function addRoute(store: Store, vault: Vault, route: NewRoute): Pro
       ON CONFLICT (replica_id) DO UPDATE
         SET address = excluded.address, engine_key = excluded.engine_key, version = excluded.version
         WHERE routes.state = 'ready'`.execute(tx);
+    await more(tx);
+  });
+}
+
+/** Opens a replica again whose drain was called off; only its own workflow may, which knows that it goes on. */
+export async function stopDraining(store: Store, replicaId: string): Promise<void> {
+  await store.transaction().execute(async (tx) => {
+    await inVersionOrder.execute(tx);
+    await tx
+      .updateTable('routes')
+      .set({ state: 'ready', version: nextVersion })
+      .where('replica_id', '=', replicaId)
+      .where('state', '=', 'draining')
+      .execute();
   });
 }
 

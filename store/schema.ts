@@ -3,7 +3,7 @@ import type { EndpointSpec } from '../spec/endpoint.ts';
 import type { Failure } from '../spec/errors.ts';
 import type { Answers, HostInventory, WeightsPlan } from '../spec/lifecycle.ts';
 import type { EngineMetrics } from '../spec/metrics.ts';
-import type { DesiredPhase, EndpointState, ReplicaStage } from '../spec/states.ts';
+import type { DesiredPhase, EndpointState, ReplicaStage, Standby } from '../spec/states.ts';
 
 /** The tables as Kysely sees them; made by the migrations in `migrations/`, which also say what each column is for. */
 export interface Database {
@@ -110,6 +110,8 @@ interface ReplicaTable {
   stopped_at: Date | null;
   cpu_percent: ColumnType<number | null, number | null | undefined, number | null>;
   usage_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  /** How the container of a replica in stage `standby` is kept. */
+  standby: ColumnType<Standby | null, Standby | null | undefined, Standby | null>;
 }
 
 interface EngineMetricsTable {

@@ -86,6 +86,8 @@ const activities: HostActivities = {
   ...containers,
   startContainer: beating(containers.startContainer),
   stopContainer: beating(containers.stopContainer),
+  restContainer: beating(containers.restContainer),
+  resumeContainer: beating(containers.resumeContainer),
   listContainers: beating(containers.listContainers),
   removeContainers: beating(containers.removeContainers),
   ...createHealthActivities(common),

@@ -121,7 +121,7 @@ class Endpoint {
       if (!(await stopReplica(this.#input, number, reason, standby))) this.#forget(number);
     for (const number of next.wake) if (!(await resumeReplica(this.#input, number))) this.#forget(number);
     for (let number = heard.nextNumber; number < this.#require().nextNumber; number += 1)
-      await startReplica(this.#input, desired, number, next.revision);
+      await startReplica(this.#input, desired, { number, revision: next.revision });
     // What a start or a stop just changed shows in the words of another look.
     const acted = next.start > 0 || next.stop.length > 0 || next.wake.length > 0;
     const { projection, wakeAt } = acted ? this.#plan(desired, this.#require()) : next;
@@ -138,8 +138,12 @@ class Endpoint {
   /** A replica found in the store: its workflow starts from the first step and finds container and route as they are. */
   async #takeOver(desired: Desired, number: number): Promise<void> {
     const found = this.#require().replicas.find((r) => r.number === number);
+    if (!found) return;
+    // One that was at rest goes on resting.
+    const { resting: standby, hostId } = found;
+    const rests = standby && hostId ? { resting: { hostId, standby } } : {};
     // One that still lives reports by itself.
-    if (!found || !(await startReplica(this.#input, desired, number, found.revision))) return;
+    if (!(await startReplica(this.#input, desired, found, rests)) || rests.resting) return;
     Object.assign(found, newReplica(number, found.revision, Date.now()), { readyAt: found.readyAt });
   }
 

@@ -20,7 +20,11 @@ export const store = proxyLocalActivities<
     | 'planReplica'
     | 'pinImage'
     | 'routeIn'
+    | 'openReplica'
     | 'routeOut'
+    | 'routeBack'
+    | 'restReplica'
+    | 'retakePlace'
     | 'releaseReplica'
     | 'setHostState'
     | 'replicasOnHost'
@@ -79,13 +83,15 @@ export function onHost(hostId: string) {
       heartbeatTimeout: '10 seconds',
       retry: { ...retry, maximumAttempts: 5 },
     }),
-    ready: proxyActivities<Pick<HostActivities, 'waitReady'>>({
+    ready: proxyActivities<Pick<HostActivities, 'waitReady' | 'resumeContainer'>>({
       ...common,
       startToCloseTimeout: '6 hours',
       heartbeatTimeout: '15 seconds',
       retry: { ...retry, maximumAttempts: 5 },
     }),
-    stop: proxyActivities<Pick<HostActivities, 'stopContainer' | 'removeContainers' | 'listContainers'>>({
+    stop: proxyActivities<
+      Pick<HostActivities, 'stopContainer' | 'restContainer' | 'removeContainers' | 'listContainers'>
+    >({
       ...common,
       startToCloseTimeout: '5 minutes',
       heartbeatTimeout: '10 seconds',

@@ -1,25 +1,26 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { getExternalWorkflowHandle, ParentClosePolicy, startChild } from '@temporalio/workflow';
-import type { Desired, StopReason } from '../spec/lifecycle.ts';
+import type { Desired, ReplicaView, StopReason } from '../spec/lifecycle.ts';
 import { replicaId, replicaWorkflowId } from '../spec/names.ts';
 import type { Standby } from '../spec/states.ts';
 import { attributePairs } from './attributes.ts';
 import { type EndpointInput, resumeReplica as resume, stopReplica as stop } from './messages.ts';
 import { replica } from './replica.ts';
+import type { ReplicaInput } from './replica-state.ts';
 
-/** Starts the workflow of a replica; false when one of this number is running already. */
+/** Starts the workflow of a replica, of one that `rests` at its rest; false when one of this number is running already. */
 export async function startReplica(
   { namespace, name }: EndpointInput,
   desired: Desired,
-  number: number,
-  revision: number,
+  { number, revision }: Pick<ReplicaView, 'number' | 'revision'>,
+  rests: Pick<ReplicaInput, 'resting'> = {},
 ): Promise<boolean> {
   const { endpointId, engine, model } = desired;
   const pinned = desired.pinned && revision === desired.revision;
   try {
     await startChild(replica, {
       workflowId: replicaWorkflowId(namespace, name, number),
-      args: [{ endpointId, namespace, name, number, revision, engine, model, pinned }],
+      args: [{ endpointId, namespace, name, number, revision, engine, model, pinned, ...rests }],
       // A rollover of the endpoint must not end its replicas.
       parentClosePolicy: ParentClosePolicy.ABANDON,
       staticSummary: `${namespace}/${name} replica ${number}, revision ${revision}`,

@@ -11,6 +11,7 @@ import { Network } from './network.ts';
 import { ensureImage } from './pull.ts';
 import { type PullProgress, pullMessage } from './pull-progress.ts';
 import type { ReplicaRecords } from './records.ts';
+import { restContainer, resumeContainer } from './standby.ts';
 import { bringUp } from './start.ts';
 
 const HEARTBEAT_MS = 2000;
@@ -30,7 +31,13 @@ export interface ContainerDeps {
 
 type ContainerActivities = Pick<
   HostActivities,
-  'pullImage' | 'startContainer' | 'stopContainer' | 'listContainers' | 'removeContainers'
+  | 'pullImage'
+  | 'startContainer'
+  | 'stopContainer'
+  | 'restContainer'
+  | 'resumeContainer'
+  | 'listContainers'
+  | 'removeContainers'
 >;
 
 /** The part of a host's activities that speaks to Docker. */
@@ -40,6 +47,8 @@ export function createContainerActivities(deps: ContainerDeps): ContainerActivit
     pullImage: (input) => guarded(() => pullImage(deps, input)),
     startContainer: (plan) => guarded(() => startContainer(deps, network, plan)),
     stopContainer: (input) => guarded(() => stopContainer(deps, input)),
+    restContainer: (input) => guarded(() => restContainer(deps, input)),
+    resumeContainer: (input) => guarded(() => resumeContainer(deps, input)),
     listContainers: () => guarded(() => listContainers(deps)),
     removeContainers: (input) => guarded(() => removeContainers(deps, input.names)),
   };
@@ -113,7 +122,8 @@ async function stopContainer(
   const found = await inspectContainer(docker, input.containerName);
   if (!found) return { exitCode: null };
   try {
-    await docker.getContainer(found.Id).stop({ t: Math.ceil(input.graceMs / 1000) });
+    // A frozen one cannot hear a signal; it serves nobody, and the removal below kills it.
+    if (!found.State.Paused) await docker.getContainer(found.Id).stop({ t: Math.ceil(input.graceMs / 1000) });
   } catch (error) {
     // 304: not running any more. A container that cannot be stopped is killed by the removal below.
     if (!isAbsent(error) && statusOf(error) !== 304 && statusOf(error) !== 500)

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ReplicaPlan } from '../../spec/lifecycle.ts';
+import type { Standby } from '../../spec/states.ts';
 
 /** What this host was told to run, without its secrets. */
 export interface ReplicaRecord {
@@ -10,6 +11,8 @@ export interface ReplicaRecord {
   address: string;
   /** ISO time of its first answered inference; null before. Only a ready replica is watched. */
   readyAt: string | null;
+  /** How the container is kept while its endpoint is at zero; then it is not ready. */
+  standby?: Standby | null;
 }
 
 /**

@@ -23,7 +23,7 @@ const PAUSE_MS = 100;
 
 /**
  * Brings the container of a replica to run, whatever state an earlier or concurrent attempt left: one that runs is
- * taken as it is, one that was only created is started, any other is removed and made anew.
+ * taken as it is, one that is frozen is thawed, one that was only created is started, any other is removed and made anew.
  * @throws ApplicationFailure with the classified end when the container exits at once
  * @throws EndpointsError PORT_IN_USE, NO_GPU, BAD_ARGS, IMAGE_NOT_FOUND, DOCKER_UNAVAILABLE, INTERNAL
  */
@@ -42,6 +42,7 @@ export async function bringUp(
       await removeContainer(docker, found.Id);
       continue;
     }
+    if (found?.State.Paused) await thaw(docker, found.Id);
     const id = found?.Id ?? (await create(docker, plan, secrets, placement));
     if (id === null || !(await start(docker, plan, secrets, id))) continue;
     const info = await inspectContainer(docker, id);
@@ -64,6 +65,16 @@ function isUsable(info: Docker.ContainerInspectInfo, plan: ReplicaPlan): boolean
     labels[LABELS.revision] === String(plan.revision) &&
     (info.State.Running || info.State.Status === 'created')
   );
+}
+
+/** One that was frozen by a replica whose workflow was lost goes on. */
+async function thaw(docker: Docker, id: string): Promise<void> {
+  try {
+    await docker.getContainer(id).unpause();
+  } catch (error) {
+    // Running again, ended or gone meanwhile: the look that follows shows it.
+    if (statusOf(error) === undefined) throw dockerError(error, `thawing container ${id}`);
+  }
 }
 
 /** Null when the name was taken in between. */

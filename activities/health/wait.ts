@@ -22,7 +22,7 @@ const ACCEPT_HOLD_MS = 100;
 
 export interface Waited {
   docker: Docker;
-  plan: ReplicaPlan;
+  plan: Omit<ReplicaPlan, 'sealed'>;
   signal: AbortSignal;
   /** Called when the health route has answered and the first inference is on its way. */
   onHealthy(): void;
@@ -88,7 +88,7 @@ class Container {
   readonly id: string;
   readonly address: string;
   readonly startedAt: number;
-  readonly plan: ReplicaPlan;
+  readonly plan: Waited['plan'];
   readonly signal: AbortSignal;
   readonly #docker: Docker;
   readonly #key: string | null;

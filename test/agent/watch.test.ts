@@ -79,6 +79,23 @@ describe('agent: watching a host', () => {
     assert.equal(lost.length, 1);
   });
 
+  it('leaves a container at rest alone, and tells of a frozen one that died', async () => {
+    const { plan, containerId } = await host.serve();
+    const { plan: other } = await host.serve();
+    const rest = (which: typeof plan, standby: 'stopped' | 'frozen') =>
+      host.run(host.activities.restContainer, { ...which, graceMs: 1000, standby });
+    watched = watch(host);
+    const { lost } = watched;
+    await rest(plan, 'frozen');
+    await rest(other, 'stopped');
+    await new Promise((later) => setTimeout(later, 2000));
+    assert.deepEqual(lost, [], 'neither probed nor missed, for eight rounds');
+    await host.docker.getContainer(containerId).unpause();
+    await host.docker.getContainer(containerId).kill();
+    await eventually('the signal', () => lost.length > 0);
+    assert.equal(lost[0]?.[0], plan.workflowId);
+  });
+
   it('finds what ended while no agent ran', async () => {
     const { plan, containerId } = await host.serve();
     await host.docker.getContainer(containerId).kill();

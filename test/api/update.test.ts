@@ -76,6 +76,27 @@ describe('api: update', () => {
     }
   });
 
+  it('keeps standby through updates that do not name it, and shows nothing of it when there is none', async () => {
+    const name = await made();
+    const scaling = async () => (await api.call('GET', `/v2/endpoint/alice/${name}`)).body.compute.scaling;
+    assert.ok(!('standby' in (await scaling())));
+    await put(name, { compute: { scaling: { minReplica: 0, standby: 'frozen' } } });
+    assert.equal((await scaling()).standby, 'frozen');
+    await put(name, { compute: { scaling: { maxReplica: 2 } } });
+    await put(name, { tags: ['a'] });
+    assert.equal((await scaling()).standby, 'frozen');
+    await put(name, { compute: { scaling: await scaling() } });
+    assert.equal((await scaling()).standby, 'frozen', 'what is read can be written');
+    assert.equal((await versions(name)).revision, 1);
+    const refused = await put(name, { compute: { scaling: { standby: 'warm' } } });
+    assert.equal(refused.status, 400);
+    assert.match(refused.body.error, /standby/);
+    await put(name, { compute: { scaling: { standby: 'none' } } });
+    assert.ok(!('standby' in (await scaling())));
+    const { spec } = await row(name);
+    assert.ok(!('standby' in spec.compute.scaling));
+  });
+
   it('makes a revision of its own for everything that needs new containers', async () => {
     const name = await made();
     await put(name, { model: { env: { A: '1' } } });

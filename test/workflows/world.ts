@@ -3,7 +3,7 @@ import { ApplicationFailure, Context, heartbeat } from '@temporalio/activity';
 import type { ControlActivities, HostActivities } from '../../activities/interfaces.ts';
 import type { ErrorCode } from '../../spec/errors.ts';
 import type { Desired, Projection, ReplicaPlan } from '../../spec/lifecycle.ts';
-import type { ReplicaStage } from '../../spec/states.ts';
+import type { ReplicaStage, Standby } from '../../spec/states.ts';
 
 /**
  * A world of one endpoint and one host, small enough to break at will: it stands for the store and for Docker where a
@@ -17,6 +17,12 @@ export class World {
   readonly stages = new Map<string, ReplicaStage>();
   readonly containers = new Set<string>();
   readonly routes = new Set<string>();
+  /** Containers at rest. */
+  readonly resting = new Map<string, Standby>();
+  /** While set, no kept container can be used. */
+  spoiled = false;
+  /** While set, `drain` does not return. */
+  slowDrain = false;
   readonly calls: string[] = [];
   /** The exact image by revision, as the store keeps it. */
   readonly pinned = new Map<number, string>();
@@ -117,7 +123,24 @@ export class World {
       },
       drain: async () => {
         this.calls.push('drain');
+        while (this.slowDrain) {
+          heartbeat();
+          await Context.current().sleep(20);
+        }
         return { drained: true, inFlight: 0 };
+      },
+      openReplica: async ({ replicaId }) => {
+        this.routes.add(replicaId);
+        this.stages.set(replicaId, 'running');
+      },
+      routeBack: async ({ replicaId }) => void this.routes.add(replicaId),
+      restReplica: async ({ replicaId, standby }) => {
+        this.stages.set(replicaId, 'standby');
+        if (standby === 'stopped') this.#placed.delete(replicaId);
+      },
+      retakePlace: async ({ replicaId }) => {
+        const { hostId } = place(replicaId);
+        return hostId === null ? null : { hostId, gpus: [] };
       },
       releaseReplica: async ({ replicaId, stage }) => {
         this.#placed.delete(replicaId);
@@ -172,8 +195,19 @@ export class World {
         }
         return { address: 'http://127.0.0.1:1', readyAt: 0 };
       },
+      restContainer: async ({ containerName, standby }) => {
+        if (!this.containers.has(containerName)) return { rested: false };
+        this.resting.set(containerName, standby);
+        return { rested: true };
+      },
+      resumeContainer: async ({ containerName }) => {
+        this.calls.push(`resume ${containerName}`);
+        if (this.spoiled || !this.resting.delete(containerName)) return { address: null, reason: 'gone' };
+        return { address: 'http://127.0.0.1:1', calledAt: 0, readyAt: 0 };
+      },
       stopContainer: async ({ containerName }) => {
         this.calls.push(`stop ${containerName}`);
+        this.resting.delete(containerName);
         this.containers.delete(containerName);
         return { exitCode: 0 };
       },

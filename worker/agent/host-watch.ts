@@ -35,7 +35,7 @@ export interface WatchDeps {
 }
 
 /**
- * Looks after the ready replicas of a host, by comparing what is recorded with what runs: after a restart of Docker or
+ * Looks after the ready and the frozen replicas of a host, by comparing what is recorded with what runs: after a restart of Docker or
  * of the agent the same look finds what was missed. A replica that is still starting is left to `waitReady`.
  */
 export class HostWatch {
@@ -101,7 +101,9 @@ export class HostWatch {
     const recorded = await records.all();
     this.#forget(recorded);
     this.replicas = recorded.filter(({ readyAt }) => readyAt).length;
-    const missing = recorded.filter((record) => record.readyAt && !running.has(record.containerId));
+    // A frozen one holds memory in vain once it is dead; a stopped one is not meant to run.
+    const expected = recorded.filter((record) => record.readyAt || record.standby === 'frozen');
+    const missing = expected.filter((record) => !running.has(record.containerId));
     await Promise.all(missing.map((record) => this.#ended(record)));
   }
 
