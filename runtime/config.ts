@@ -42,6 +42,7 @@ export const platformConfigSchema = z.strictObject({
     host: z.string().min(1),
     port: tcpPort,
     publicUrl: z.url().nullable(),
+    processes: z.int().min(1).max(256).default(1),
     holdSeconds: z.number().nonnegative(),
     maxHoldSeconds: seconds,
     maxHeldRequests: z.int().nonnegative(),
@@ -91,6 +92,7 @@ const OVERRIDES = {
     GATEWAY_HOST: 'gateway.host',
     GATEWAY_PORT: 'gateway.port',
     GATEWAY_PUBLIC_URL: 'gateway.publicUrl',
+    GATEWAY_PROCESSES: 'gateway.processes',
     HF_ENDPOINT: 'hub.endpoint',
   },
 } as const;

@@ -1,83 +1,26 @@
 import { join } from 'node:path';
-import {
-  ConfigError,
-  dataDir,
-  loadPlatformConfig,
-  loadTemporalConfig,
-  type PlatformConfig,
-  type TemporalConfig,
-} from '../../runtime/config.ts';
 import { createLog } from '../../runtime/log.ts';
 import { onShutdown, reportReady } from '../../runtime/process.ts';
-import { temporalClient } from '../../runtime/temporal.ts';
-import { endpointWorkflowId } from '../../spec/names.ts';
-import { openStore } from '../../store/database.ts';
-import { openVault } from '../../store/secrets.ts';
-import { wake } from '../../workflows/messages.ts';
-import { createGateway } from './server.ts';
-import type { Wake } from './wake.ts';
+import { Processes } from './processes.ts';
+import { readSettings } from './settings.ts';
 
-/** The gateway process. Neither the store nor Temporal need be there when it starts. */
-
-const SIGNAL_TIMEOUT_MS = 5000;
-/** The feed reads one thing at a time and the reporter writes one; the rest is reserve. */
-const MAX_CONNECTIONS = 4;
+/** The gateway of one machine: starts its processes, keeps them running, and replaces them one by one on SIGHUP. */
 
 const log = createLog('gateway');
-const { platform, temporal } = configuration();
-const databaseUrl = process.env.DATABASE_URL;
-if (!databaseUrl) fail('DATABASE_URL is not set: give the connection string of the PostgreSQL database');
-
-const store = openStore(databaseUrl, { maxConnections: MAX_CONNECTIONS });
-const gateway = createGateway({
-  store,
-  databaseUrl,
-  vault: openVault(join(dataDir(), 'secret.key')),
-  wake: wakeBySignal(temporal),
+const { platform } = readSettings();
+const processes = new Processes({
+  count: platform.gateway.processes,
+  file: join(import.meta.dirname, 'worker.ts'),
+  drainMs: platform.lifecycle.drainSeconds * 1000,
   log,
-  config: platform.gateway,
 });
-onShutdown(log, async () => {
-  await gateway.close();
-  await store.destroy();
-});
-
-const { host, port } = platform.gateway;
+onShutdown(log, () => processes.stop());
+process.on('SIGHUP', () => void processes.replace());
 try {
-  await gateway.listen({ host, port });
-} catch (error) {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'EADDRINUSE')
-    fail(`${host}:${port} is in use: stop what listens there or set GATEWAY_PORT to another port`);
-  if (code === 'EACCES' || code === 'EADDRNOTAVAIL')
-    fail(
-      `cannot listen on ${host}:${port} (${code}): set GATEWAY_HOST and GATEWAY_PORT to an address of this machine`,
-    );
-  throw error;
-}
-log.info({ host, port }, 'listening');
-await gateway.ready;
-reportReady();
-
-function wakeBySignal(config: TemporalConfig): Wake {
-  const client = temporalClient(config);
-  return (namespace, name) =>
-    client.withDeadline(Date.now() + SIGNAL_TIMEOUT_MS, () =>
-      client.workflow.getHandle(endpointWorkflowId(namespace, name)).signal(wake),
-    );
-}
-
-function configuration(): { platform: PlatformConfig; temporal: TemporalConfig } {
-  try {
-    return { platform: loadPlatformConfig(), temporal: loadTemporalConfig() };
-  } catch (error) {
-    if (error instanceof ConfigError) fail(error.message);
-    throw error;
-  }
-}
-
-/** One line for whoever started this, then the end. */
-function fail(message: string): never {
-  process.stderr.write(`gateway: ${message}\n`);
+  await processes.start();
+  reportReady();
+} catch {
+  // It has said itself why it could not start.
+  await processes.stop();
   process.exit(1);
 }

@@ -15,13 +15,17 @@ import { Seek, type SeekContext, type Seeker } from './seek.ts';
 import { type Endpoint, endpointKey } from './snapshot.ts';
 import { AnswerEnds } from './tokens-used.ts';
 
+export interface ExchangeContext extends SeekContext {
+  readonly metrics: Metrics;
+  readonly accessLog: AccessLog;
+  /** How long a client's connection may be silent before it is looked at. */
+  readonly slowClientMs: number;
+  /** The process takes no new connections: each one has its last answer now. */
+  leaving(): boolean;
+}
+
 export interface ExchangeInput {
-  readonly context: SeekContext & {
-    readonly metrics: Metrics;
-    readonly accessLog: AccessLog;
-    /** How long a client's connection may be silent before it is looked at. */
-    readonly slowClientMs: number;
-  };
+  readonly context: ExchangeContext;
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly endpoint: Endpoint;
@@ -173,7 +177,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
     const out = responseHeaders(raw, requestId, this.#target?.replicaId ?? '');
     if (this.#in.pass) out.push(...this.#in.pass.headers);
-    if (context.closing()) res.shouldKeepAlive = false;
+    if (context.leaving()) res.shouldKeepAlive = false;
     if (statusMessage) res.writeHead(status, statusMessage, out);
     else res.writeHead(status, out);
     this.#answered = true;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, Server as TcpServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PlatformConfig } from '../../runtime/config.ts';
@@ -22,7 +22,7 @@ import { Load } from './load.ts';
 import { type Account, Meter } from './meter.ts';
 import { Metrics } from './metrics.ts';
 import { compilePolicy, type Policy } from './policy.ts';
-import { Exchange, type ExchangeInput } from './proxy.ts';
+import { Exchange, type ExchangeContext } from './proxy.ts';
 import { Replicas } from './replicas.ts';
 import { Reporter } from './report.ts';
 import { holdMs } from './seek.ts';
@@ -71,8 +71,13 @@ export interface Gateway {
   listen(address: { host: string; port: number }): Promise<number>;
   /** Resolves when the store has been read for the first time; until then every request gets 503. */
   readonly ready: Promise<void>;
-  /** Takes no new requests, lets those in flight end within 6 s, signs off in the store. */
+  /** Takes no new connections, lets requests in flight end within 6 s, answers held ones, signs off in the store. */
   close(): Promise<void>;
+  /**
+   * The same for one whose place another has taken: it has `drainMs`, requests are held until then, and clients are told
+   * to change connections (`Connection: close`) before those that are idle are ended. `close` meanwhile cuts it short.
+   */
+  retire(drainMs: number): Promise<void>;
   stats(): GatewayStats;
 }
 
@@ -82,12 +87,18 @@ const KEEP_ALIVE_MS = 75_000;
 /** How late a head that is too slow may be noticed. */
 const CONNECTIONS_CHECK_MS = 5000;
 const CLOSE_GRACE_MS = 6000;
+/** Clients that use their connection again within this time do not find it closed under a request. */
+const LINGER_MS = 2000;
+/** Connections that the kernel takes for us while all processes are busy. */
+const BACKLOG = 4096;
 const REMIND_MS = 1000;
 
 /** The data plane of one process. It starts following the store at once and serves from `listen` on. */
 export function createGateway(deps: GatewayDeps): Gateway {
   const { log, config } = deps;
   const gatewayId = randomUUID();
+  /** Takes no new connections. */
+  let leaving = false;
   let closing = false;
   let onReady: () => void = () => undefined;
   const ready = new Promise<void>((resolve) => {
@@ -131,7 +142,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   });
   const metrics = new Metrics(stats);
   const accessLog = new AccessLog(log, config.accessLog.sample);
-  const context: ExchangeInput['context'] = {
+  const context: ExchangeContext = {
     replicas,
     hold,
     waker,
@@ -140,6 +151,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     slowClientMs: config.slowClientSeconds * 1000,
     snapshot: () => feed.snapshot,
     closing: () => closing,
+    leaving: () => leaving,
   };
   const hasReady = (endpointId: string) => replicas.ready(endpointId).length > 0;
 
@@ -183,6 +195,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const tunnels = new Set<Duplex>();
 
   function onRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
+    if (leaving) res.shouldKeepAlive = false;
     if (req.url === '/health') answerHealth(res);
     else if (req.url === '/metrics') void answerMetrics(res);
     else onEndpointRequest(req, res, expectsContinue);
@@ -290,14 +303,35 @@ export function createGateway(deps: GatewayDeps): Gateway {
     res.end(body);
   }
 
-  async function close(): Promise<void> {
-    if (closing) return;
+  let closed: Promise<unknown> | null = null;
+
+  function stopListening(): void {
+    if (leaving) return;
+    leaving = true;
+    // The HTTP server's own `close` would end idle connections at the same time.
+    if (server.listening) closed = new Promise((resolve) => TcpServer.prototype.close.call(server, resolve));
+  }
+
+  const busy = () => load.total.pending > 0 || load.total.inFlight > 0;
+
+  async function retire(drainMs: number): Promise<void> {
+    stopListening();
+    const now = Date.now();
+    while (!closing && (busy() || Date.now() < now + LINGER_MS) && Date.now() < now + drainMs)
+      await sleep(20);
+    await close();
+  }
+
+  let ending: Promise<void> | null = null;
+  const close = () => (ending ??= end());
+
+  async function end(): Promise<void> {
+    stopListening();
     closing = true;
     clearInterval(reminder);
-    const closed = server.listening ? new Promise((resolve) => server.close(resolve)) : null;
     hold.giveUpAll();
     const deadline = Date.now() + CLOSE_GRACE_MS;
-    while ((load.total.pending > 0 || load.total.inFlight > 0) && Date.now() < deadline) {
+    while (busy() && Date.now() < deadline) {
       server.closeIdleConnections();
       await sleep(20);
     }
@@ -322,12 +356,13 @@ export function createGateway(deps: GatewayDeps): Gateway {
     listen: ({ host, port }) =>
       new Promise((resolve, reject) => {
         server.once('error', reject);
-        server.listen(port, host, () => {
+        server.listen({ port, host, backlog: BACKLOG }, () => {
           server.off('error', reject);
           resolve((server.address() as AddressInfo).port);
         });
       }),
     close,
+    retire,
     stats,
   };
 }

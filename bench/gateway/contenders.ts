@@ -36,7 +36,7 @@ export async function ours(
   for (const port of upstreamPorts) await world.addReplica(endpoint, `127.0.0.1:${port}`);
   const token = await world.token();
   const port = await freePort();
-  const process = startNode(PROXY_CORE, file('../../api/gateway/main.ts'), [], {
+  const process = startNode(PROXY_CORE, file('../../api/gateway/worker.ts'), [], {
     DATABASE_URL: world.db.url,
     ENDPOINTS_SECRET_KEY: world.secretKey,
     ENDPOINTS_DATA_DIR: dir,

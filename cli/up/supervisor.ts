@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nextDelayMs } from '../../runtime/backoff.ts';
 import { errorMessage } from '../../spec/errors.ts';
 import { type ProcessId, processId } from './process-id.ts';
 
@@ -25,15 +26,6 @@ export type SupervisorEvent =
   | { kind: 'ended'; name: string; how: string; restartInMs: number }
   | { kind: 'failed'; name: string; why: string; restartInMs: number }
   | { kind: 'restarted'; name: string; pid: number };
-
-/** Waits before a restart: short at first, because most crashes are single; long for one that keeps crashing. */
-export const BACKOFF = { firstMs: 200, maxMs: 10_000, resetAfterMs: 30_000 } as const;
-
-/** The wait after a process that waited `previousMs` for its start (0: none) and then ran for `upMs`. */
-export function nextDelayMs(previousMs: number, upMs: number): number {
-  if (previousMs === 0 || upMs >= BACKOFF.resetAfterMs) return BACKOFF.firstMs;
-  return Math.min(previousMs * 2, BACKOFF.maxMs);
-}
 
 interface Entry {
   service: Service;

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeService } from '../../cli/up/child-process.ts';
 import { isAlive, type ProcessId } from '../../cli/up/process-id.ts';
-import { BACKOFF, nextDelayMs, Supervisor, type SupervisorEvent } from '../../cli/up/supervisor.ts';
+import { Supervisor, type SupervisorEvent } from '../../cli/up/supervisor.ts';
+import { BACKOFF, nextDelayMs } from '../../runtime/backoff.ts';
 import { eventually } from '../support/eventually.ts';
 
 describe('cli: supervisor', () => {

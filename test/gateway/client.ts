@@ -1,4 +1,10 @@
-import { type ClientRequest, type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
+import {
+  type Agent,
+  type ClientRequest,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  request,
+} from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 
@@ -12,9 +18,11 @@ export interface Ask {
   method?: string;
   headers?: OutgoingHttpHeaders;
   body?: string | Buffer;
+  /** Whose connections to use. */
+  agent?: Agent;
 }
 
-/** One request on a connection of its own, read to the end; rejects when the answer is cut off. */
+/** One request, on a connection of its own unless an agent is given, read to the end; rejects when the answer is cut off. */
 export async function ask(port: number, path: string, options: Ask = {}): Promise<Answer> {
   const { response } = open(port, path, options);
   const message = await response;
@@ -33,7 +41,7 @@ export function open(
     path,
     method: options.method ?? (options.body === undefined ? 'GET' : 'POST'),
     headers: options.headers ?? {},
-    agent: false,
+    agent: options.agent ?? false,
   });
   const response = new Promise<IncomingMessage>((resolve, reject) => {
     req.on('response', resolve);

@@ -46,7 +46,7 @@ describe('gateway: malformed requests', function () {
     port = await freePort();
     gateway = spawn(
       process.execPath,
-      ['--max-semi-space-size=64', '--import', 'tsx', 'api/gateway/main.ts'],
+      ['--max-semi-space-size=64', '--import', 'tsx', 'api/gateway/worker.ts'],
       {
         cwd: ROOT,
         env: {
