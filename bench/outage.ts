@@ -36,7 +36,7 @@ const lockedEngines = new Engines(world, locked);
 await lockedEngines.add();
 const token = await world.token();
 const port = await freePort();
-const gateway = startNode(0, join(import.meta.dirname, '../api/gateway/main.ts'), [], {
+const gateway = startNode(0, join(import.meta.dirname, '../api/gateway/worker.ts'), [], {
   DATABASE_URL: postgres.url,
   ENDPOINTS_SECRET_KEY: world.secretKey,
   ENDPOINTS_DATA_DIR: dir,

@@ -34,7 +34,7 @@ const endpoint = await world.addEndpoint();
 const engines = new Engines(world, endpoint);
 for (let n = 0; n < ENGINES; n++) await engines.add();
 const port = await freePort();
-const gateway = startNode(0, join(import.meta.dirname, '../api/gateway/main.ts'), [], {
+const gateway = startNode(0, join(import.meta.dirname, '../api/gateway/worker.ts'), [], {
   DATABASE_URL: world.db.url,
   ENDPOINTS_SECRET_KEY: world.secretKey,
   ENDPOINTS_DATA_DIR: dir,

@@ -8,7 +8,7 @@ export const RETIRE = 'retire';
 export const LISTEN_WHEN_READY = 'GATEWAY_LISTEN_WHEN_READY';
 
 /** A replacement that does not serve by then (the store is away, say) is given up. */
-const REPLACEMENT_TIMEOUT_MS = 60_000;
+const REPLACEMENT_TIMEOUT_MS = 120_000;
 /** Below the 8 s after which `onShutdown` gives up on us; a process lets requests end for 6 s. */
 const STOP_MS = 7500;
 /** Beyond the drain, for signing off in the store. */
@@ -92,7 +92,8 @@ export class Processes {
       try {
         await this.#fill(slot, REPLACEMENT_TIMEOUT_MS);
       } catch (error) {
-        log.warn({ reason: String(error) }, 'no replacement, the process in place stays');
+        if (!this.#stopping.signal.aborted)
+          log.warn({ reason: String(error) }, 'no replacement, the process in place stays');
         return;
       }
       this.#retire(old);
