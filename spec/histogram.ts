@@ -1,5 +1,5 @@
 /**
- * Times in classes that grow by the square root of two, so that a quantile read from them is off by a fifth at most,
+ * Times in classes that grow by the square root of two, so that a quantile read from them is right but for that factor,
  * from a millisecond to a quarter of an hour: class 0 is up to 1 ms, class `i` up to 2^(i/2) ms, the last one all that is
  * longer. Counts by class can be added, over processes and over time.
  */
@@ -27,4 +27,8 @@ export function quantile(counts: readonly number[], q: number): number | null {
     rank -= count;
   }
   return boundOf(counts.length - 1);
+}
+
+export function addCounts(a: readonly number[], b: readonly number[]): number[] {
+  return Array.from({ length: Math.max(a.length, b.length) }, (_, i) => (a[i] ?? 0) + (b[i] ?? 0));
 }

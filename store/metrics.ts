@@ -53,3 +53,24 @@ export async function pendingRequests(store: Store, endpointId: string): Promise
     WHERE l.endpoint_id = ${endpointId}`.execute(store);
   return rows[0]?.pending ?? 0;
 }
+
+/** What the gateways counted of one replica since it began. */
+export interface ReplicaAnswers {
+  replicaId: string;
+  status: number;
+  requests: number;
+  durationMs: number;
+  durations: number[];
+}
+
+/** Answers of the replicas that are not over, by status, since each of them began. */
+export async function replicaAnswers(store: Store, endpointId: string): Promise<ReplicaAnswers[]> {
+  const { rows } = await sql<ReplicaAnswers>`
+    SELECT u.replica_id AS "replicaId", u.status, sum(u.requests)::bigint AS requests,
+           sum(u.duration_ms) AS "durationMs", sum_counts(u.durations) AS durations
+    FROM replicas r JOIN usage_minutes u ON u.endpoint_id = r.endpoint_id AND u.replica_id = r.id
+      AND u.minute >= r.created_at - interval '1 minute' AND u.status > 0
+    WHERE r.endpoint_id = ${endpointId} AND r.stopped_at IS NULL
+    GROUP BY u.replica_id, u.status ORDER BY u.replica_id, u.status`.execute(store);
+  return rows;
+}

@@ -1,5 +1,6 @@
+import { addCounts, quantile } from '../../spec/histogram.ts';
 import type { EngineMetrics, EngineTime, EngineTimes, EngineValue } from '../../spec/metrics.ts';
-import type { MeasuredReplica } from '../../store/metrics.ts';
+import type { MeasuredReplica, ReplicaAnswers } from '../../store/metrics.ts';
 
 export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 
@@ -24,7 +25,11 @@ const TIMES: Readonly<Record<EngineTime, [name: string, help: string]>> = {
 };
 
 /** One endpoint's numbers in OpenMetrics: what the gateways, the hosts and the engines last said of it. */
-export function openMetrics(replicas: readonly MeasuredReplica[], pendingRequests: number): string {
+export function openMetrics(
+  replicas: readonly MeasuredReplica[],
+  pendingRequests: number,
+  answers: readonly ReplicaAnswers[],
+): string {
   const lines = [
     ...family('replicas', 'gauge', 'Replicas by stage', [...countStages(replicas)]),
     ...family('requests_pending', 'gauge', 'Requests that no replica has answered yet', [
@@ -36,6 +41,16 @@ export function openMetrics(replicas: readonly MeasuredReplica[], pendingRequest
       'Requests on a replica',
       replicas.map((replica) => [of(replica), replica.inFlight]),
     ),
+    ...family(
+      'http_requests',
+      'counter',
+      'Answers of a replica by status',
+      answers.map(({ replicaId, status, requests }) => [
+        `replica_id="${replicaId}",status_code="${status}"`,
+        requests,
+      ]),
+    ),
+    ...latencies(answers),
     ...family(
       'cpu_usage_percent',
       'gauge',
@@ -104,6 +119,23 @@ function histogram(name: string, labels: string, { count, sum, buckets }: Engine
     `${name}_bucket{${labels},le="+Inf"} ${count}`,
     `${name}_count{${labels}} ${count}`,
     `${name}_sum{${labels}} ${sum}`,
+  ];
+}
+
+const QUANTILES = [0.5, 0.9, 0.95, 0.99] as const;
+
+/** The public API's summary of how long answers took, over the replicas there are now since they began. */
+function latencies(answers: readonly ReplicaAnswers[]): string[] {
+  if (answers.length === 0) return [];
+  const name = 'latency_distribution';
+  const counts = answers.reduce<number[]>((sum, { durations }) => addCounts(sum, durations), []);
+  const total = answers.reduce((sum, { requests }) => sum + requests, 0);
+  const sumMs = answers.reduce((sum, { durationMs }) => sum + durationMs, 0);
+  return [
+    ...head(name, 'summary', 'From the request to the end of its answer, in seconds'),
+    ...QUANTILES.map((q) => `${name}{quantile="${q}"} ${(quantile(counts, q) ?? 0) / 1000}`),
+    `${name}_count ${total}`,
+    `${name}_sum ${sumMs / 1000}`,
   ];
 }
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { endpointNotFound } from '../../../store/endpoint-writes.ts';
 import { findEndpoint } from '../../../store/endpoints.ts';
-import { measureReplicas, pendingRequests } from '../../../store/metrics.ts';
+import { measureReplicas, pendingRequests, replicaAnswers } from '../../../store/metrics.ts';
 import { guard } from '../../auth/guard.ts';
 import type { ControlApp, ControlDeps } from '../context.ts';
 import { OPEN_METRICS, openMetrics } from '../open-metrics.ts';
@@ -26,12 +26,13 @@ export function metricsRoutes(app: ControlApp, deps: ControlDeps): void {
       const { namespace, name } = request.params;
       const endpoint = await findEndpoint(deps.store, namespace, name);
       if (!endpoint || endpoint.phase === 'deleted') throw endpointNotFound(namespace, name);
-      const [replicas, pending] = await Promise.all([
+      const [replicas, pending, answers] = await Promise.all([
         measureReplicas(deps.store, endpoint.id),
         pendingRequests(deps.store, endpoint.id),
+        replicaAnswers(deps.store, endpoint.id),
       ]);
       reply.header('content-type', OPEN_METRICS);
-      return openMetrics(replicas, pending);
+      return openMetrics(replicas, pending, answers);
     },
   });
 }
