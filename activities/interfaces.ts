@@ -63,6 +63,15 @@ export interface ControlActivities {
   /** Workflow ids of the replicas the store places on this host. */
   replicasOnHost(input: { hostId: string }): Promise<string[]>;
 
+  /** Carries a rule of scheduled scaling out for the moment it was due (ISO 8601); null when it changed nothing. */
+  fireSchedule(input: {
+    endpointId: string;
+    schedule: string;
+    at: string;
+  }): Promise<{ namespace: string; name: string; wake: boolean } | null>;
+  /** Makes Temporal's schedules what the stored rules say. */
+  repairSchedules(): Promise<{ put: number; removed: number }>;
+
   /** Hosts whose agents answer. */
   listHosts(): Promise<string[]>;
   /** Of these containers, the ones no live replica owns. */

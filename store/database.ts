@@ -2,6 +2,7 @@ import { Kysely, Migrator, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { isSilence } from './failures.ts';
 import * as initial from './migrations/0001-initial.ts';
+import * as schedules from './migrations/0002-schedules.ts';
 import * as standby from './migrations/0003-standby.ts';
 import * as answers from './migrations/0004-answers.ts';
 import * as pinnedImage from './migrations/0006-pinned-image.ts';
@@ -26,6 +27,7 @@ const STATEMENT_TIMEOUT_MS = 7000;
 
 const MIGRATIONS = {
   '0001-initial': initial,
+  '0002-schedules': schedules,
   '0003-standby': standby,
   '0004-answers': answers,
   '0006-pinned-image': pinnedImage,
@@ -83,7 +85,12 @@ export async function migrateDatabase(url: string): Promise<string[]> {
 
 /** Brings the schema up to date; several processes may call it at once, an advisory lock lets one at a time in. */
 export async function migrate(store: Store): Promise<string[]> {
-  const migrator = new Migrator({ db: store, provider: { getMigrations: async () => MIGRATIONS } });
+  const migrator = new Migrator({
+    db: store,
+    provider: { getMigrations: async () => MIGRATIONS },
+    // Each makes tables and columns of its own, and one made earlier may be released later.
+    allowUnorderedMigrations: true,
+  });
   const { error, results } = await migrator.migrateToLatest();
   if (error) throw error;
   return (results ?? []).filter((r) => r.status === 'Success').map((r) => r.migrationName);

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { sql, type Transaction } from 'kysely';
 import type { Change } from '../spec/changes.ts';
-import type { EndpointSecrets, EndpointSpec } from '../spec/endpoint.ts';
+import type { EndpointSecrets } from '../spec/endpoint.ts';
 import { EndpointsError } from '../spec/errors.ts';
 import type { WeightsPlan } from '../spec/lifecycle.ts';
 import type { OwnersWish } from '../spec/normalize.ts';
 import type { DesiredPhase, EndpointState } from '../spec/states.ts';
 import { type Actor, appendAudit } from './audit.ts';
 import type { Store } from './database.ts';
+import { firstTarget } from './edges.ts';
 import type { Database } from './schema.ts';
 import type { Vault } from './secrets.ts';
 
@@ -93,11 +94,6 @@ export async function createEndpoint(
   });
 }
 
-/** How many replicas an endpoint that is to run starts with, also where it may sleep later. */
-export function firstTarget(spec: EndpointSpec): number {
-  return Math.max(1, spec.compute.scaling.minReplica);
-}
-
 /** @throws EndpointsError CONFLICT when the name is taken, so that nobody waits for the Hub to be told so */
 export async function assertNameFree(store: Store, namespace: string, name: string): Promise<void> {
   const row = await store
@@ -136,8 +132,8 @@ export function endpointNotFound(namespace: string, name: string): EndpointsErro
 }
 
 /**
- * Changes an endpoint by what `decide` makes of it; null changes nothing. `decide` must have no effect of its own. It
- * may throw, and then nothing is changed either.
+ * Changes an endpoint by what `decide` makes of it; null changes nothing. What `decide` does beside goes through `trx`
+ * and stands with the change. It may throw, and then nothing is changed.
  * @returns whether anything was changed
  * @throws EndpointsError NOT_FOUND
  */
@@ -145,7 +141,10 @@ export async function changeEndpoint(
   store: Store,
   vault: Vault,
   where: { namespace: string; name: string; actor: Actor },
-  decide: (current: LockedEndpoint) => EndpointChange | null,
+  decide: (
+    current: LockedEndpoint,
+    trx: Transaction<Database>,
+  ) => EndpointChange | null | Promise<EndpointChange | null>,
 ): Promise<boolean> {
   const { namespace, name, actor } = where;
   return store.transaction().execute(async (trx) => {
@@ -159,7 +158,7 @@ export async function changeEndpoint(
     if (!row) throw endpointNotFound(namespace, name);
     const { id, phase, generation, state } = row;
     const wish = { spec: row.spec, secrets: openSecrets(vault, id, row.secrets) };
-    const change = decide({ id, phase, generation, state, wish });
+    const change = await decide({ id, phase, generation, state, wish }, trx);
     if (!change) return false;
     const revision = row.revision + (change.revision ? 1 : 0);
     await trx

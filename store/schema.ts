@@ -22,6 +22,7 @@ export interface Database {
   gateways: GatewayTable;
   gateway_load: GatewayLoadTable;
   audit: AuditTable;
+  schedules: ScheduleTable;
 }
 
 /** Read as Date, written as Date, defaulted by the database. */
@@ -174,6 +175,22 @@ interface GatewayLoadTable {
   requests: number;
   last_request_at: Date | null;
   reported_at: UpdatedAt;
+}
+
+interface ScheduleTable {
+  endpoint_id: string;
+  name: string;
+  cron: string;
+  time_zone: string;
+  min_replica: number;
+  max_replica: number;
+  scale_to_zero_timeout: number | null;
+  enabled: boolean;
+  version: Generated<number>;
+  fired_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  created_at: CreatedAt;
+  updated_at: UpdatedAt;
+  updated_by: string;
 }
 
 interface AuditTable {

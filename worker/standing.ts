@@ -1,13 +1,15 @@
 import { type Client, ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client';
 import type { PlatformConfig, TemporalConfig } from '../runtime/config.ts';
 import type { Logger } from '../runtime/log.ts';
+import { repairSchedules } from '../runtime/schedules.ts';
 import type { Store } from '../store/database.ts';
+import { allSchedules } from '../store/schedules.ts';
 import { WORKFLOWS } from '../workflows/messages.ts';
 import { createNotifier } from '../workflows/start.ts';
 
 /**
- * What must run as long as the installation does: the janitor's schedule, the autoscaler, and one workflow for every
- * stored endpoint and host. Repeated at every worker start, so that an empty Temporal database fills itself from the
+ * What must run as long as the installation does: the janitor's schedule, the autoscaler, one workflow for every
+ * stored endpoint and host, and a schedule for every scaling rule. Repeated at every worker start, so that an empty Temporal database fills itself from the
  * store.
  */
 export async function startStandingWorkflows(deps: {
@@ -26,6 +28,7 @@ export async function startStandingWorkflows(deps: {
     workflowIdConflictPolicy: 'USE_EXISTING',
     staticSummary: 'measures load, decides, signals',
   });
+  await repairSchedules(temporal, taskQueue, () => allSchedules(store));
   const notify = createNotifier(temporal, temporalConfig);
   for (const { id } of await store.selectFrom('hosts').select('id').execute()) {
     await notify.hostJoined({ hostId: id }, { known: true });

@@ -3,3 +3,4 @@ export { endpoint } from './endpoint.ts';
 export { host } from './host.ts';
 export { janitor } from './janitor.ts';
 export { replica } from './replica.ts';
+export { scalingRule } from './scaling-rule.ts';

@@ -1,15 +1,27 @@
-import { log } from '@temporalio/workflow';
+import { log, patched } from '@temporalio/workflow';
 import { failureOf } from './causes.ts';
 import { janitorSteps, onHost, store } from './options.ts';
 
 /**
  * Started by a schedule. Compares what hosts run with what the store says they should, and removes the rest; closes
- * rows whose replica is over.
+ * rows whose replica is over; makes the schedules of scaling rules what the store says.
  */
 export async function janitor(): Promise<void> {
   await store.sweepStore();
   const hosts = await store.listHosts();
-  await Promise.all(hosts.map(sweepHost));
+  await Promise.all([...hosts.map(sweepHost), ...(patched('schedules') ? [repairSchedules()] : [])]);
+}
+
+async function repairSchedules(): Promise<void> {
+  try {
+    const repaired = await janitorSteps.repairSchedules.executeWithOptions(
+      { summary: 'scaling schedules' },
+      [],
+    );
+    if (repaired.put > 0 || repaired.removed > 0) log.info('scaling schedules repaired', repaired);
+  } catch (error) {
+    log.warn('scaling schedules not compared; the next run tries again', { cause: failureOf(error).message });
+  }
 }
 
 async function sweepHost(hostId: string): Promise<void> {

@@ -14,6 +14,7 @@ export const WORKFLOWS = {
   host: 'host',
   janitor: 'janitor',
   autoscaler: 'autoscaler',
+  scalingRule: 'scalingRule',
 } as const;
 
 // --- to an endpoint

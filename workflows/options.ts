@@ -30,6 +30,7 @@ export const store = proxyLocalActivities<
     | 'replicasOnHost'
     | 'listHosts'
     | 'sweepStore'
+    | 'fireSchedule'
   >
 >({
   startToCloseTimeout: '10 seconds',
@@ -50,7 +51,7 @@ export const hub = proxyActivities<Pick<ControlActivities, 'pinRevision'>>({
   retry: { initialInterval: '2 seconds', maximumInterval: '1 minute' },
 });
 
-export const janitorSteps = proxyActivities<Pick<ControlActivities, 'findOrphans'>>({
+export const janitorSteps = proxyActivities<Pick<ControlActivities, 'findOrphans' | 'repairSchedules'>>({
   startToCloseTimeout: '10 seconds',
   retry: { maximumAttempts: 3 },
 });

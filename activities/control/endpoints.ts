@@ -1,3 +1,4 @@
+import { dropSchedule } from '../../runtime/schedules.ts';
 import {
   beginReplica,
   loadDesired,
@@ -6,6 +7,7 @@ import {
   removeEndpoint,
   reportReplica,
 } from '../../store/lifecycle.ts';
+import { scheduleNames } from '../../store/schedules.ts';
 import type { ControlActivities } from '../interfaces.ts';
 import type { ControlDeps } from './deps.ts';
 
@@ -15,7 +17,7 @@ type Endpoints = Pick<
 >;
 
 /** The wish, the projection and the replicas' rows: straight to the store. */
-export function endpointActivities({ store, config }: ControlDeps): Endpoints {
+export function endpointActivities({ store, config, temporal }: ControlDeps): Endpoints {
   const { maxStartFailures, retryBaseSeconds, retryMaxSeconds } = config.lifecycle;
   const limits = {
     maxStartFailures,
@@ -25,7 +27,11 @@ export function endpointActivities({ store, config }: ControlDeps): Endpoints {
   return {
     loadDesired: (at) => loadDesired(store, at, limits),
     publishProjection: ({ endpointId, projection }) => publishProjection(store, endpointId, projection),
-    removeEndpoint: ({ endpointId }) => removeEndpoint(store, endpointId),
+    removeEndpoint: async ({ endpointId }) => {
+      for (const name of await scheduleNames(store, endpointId))
+        await dropSchedule(temporal, endpointId, name);
+      await removeEndpoint(store, endpointId);
+    },
     beginReplica: (replica) => beginReplica(store, replica),
     reportReplica: (report) => reportReplica(store, report),
     releaseReplica: (release) => releaseReplica(store, release),

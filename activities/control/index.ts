@@ -6,6 +6,7 @@ import { hostActivities } from './hosts.ts';
 import { placementActivities } from './placement.ts';
 import { planActivities } from './plan.ts';
 import { routingActivities } from './routing.ts';
+import { scheduleActivities } from './schedules.ts';
 
 export type { ControlDeps } from './deps.ts';
 
@@ -18,5 +19,6 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     ...routingActivities(deps),
     ...hostActivities(deps),
     ...autoscaleActivity(deps),
+    ...scheduleActivities(deps),
   };
 }

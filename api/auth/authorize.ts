@@ -14,6 +14,8 @@ interface Rule {
 const RULES = {
   'endpoint.read': { permission: 'inference.endpoints.read', roles: ['admin', 'write', 'read'] },
   'endpoint.write': { permission: 'inference.endpoints.write', roles: ['admin', 'write'] },
+  'schedule.read': { permission: 'inference.endpoints.read', roles: ['admin', 'write', 'read'] },
+  'schedule.write': { permission: 'inference.endpoints.write', roles: ['admin', 'write'] },
   'hardware.read': { permission: 'inference.endpoints.read', roles: ['admin', 'write', 'read'] },
   'audit.read': { permission: 'inference.endpoints.read', roles: ['admin', 'write'] },
   'host.join': { permission: 'hosts.join', roles: [] },

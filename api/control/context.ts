@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefau
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { RepositoryFile } from '../../engines/engine.ts';
 import type { PlatformConfig, TemporalConfig } from '../../runtime/config.ts';
+import type { Scheduler } from '../../runtime/schedules.ts';
 import type { Actor } from '../../store/audit.ts';
 import type { Store } from '../../store/database.ts';
 import type { Vault } from '../../store/secrets.ts';
@@ -25,6 +26,7 @@ export interface ControlDeps {
   temporal: Pick<TemporalConfig, 'address' | 'namespace'>;
   hub: ModelSource;
   notify: Notifier;
+  schedules: Scheduler;
   /** Base of every endpoint's URL, without a slash at its end. */
   gatewayUrl: string;
   log: FastifyBaseLogger;

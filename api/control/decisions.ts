@@ -2,28 +2,13 @@ import { changesOf, needsNewContainers } from '../../spec/changes.ts';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { WeightsPlan } from '../../spec/lifecycle.ts';
 import type { OwnersWish } from '../../spec/normalize.ts';
-import {
-  type EndpointChange,
-  firstTarget,
-  type LockedEndpoint,
-  type ProjectionEdge,
-} from '../../store/endpoint-writes.ts';
+import { startedEdge, updateEdge } from '../../store/edges.ts';
+import type { EndpointChange, LockedEndpoint } from '../../store/endpoint-writes.ts';
 
 /**
  * What each of the owner's writes does to an endpoint, as pure functions of what is stored: a change, or null where there
  * is nothing left to do. All but the update may be repeated without effect.
  */
-
-const WAITING = 'Endpoint waiting to be scheduled';
-
-function started(current: LockedEndpoint): ProjectionEdge {
-  return {
-    state: 'pending',
-    message: WAITING,
-    readyReplica: 0,
-    targetReplica: firstTarget(current.wish.spec),
-  };
-}
 
 export function pause(current: LockedEndpoint): EndpointChange | null {
   if (current.phase === 'paused') return null;
@@ -41,7 +26,8 @@ export function pause(current: LockedEndpoint): EndpointChange | null {
  */
 export function resume(current: LockedEndpoint): EndpointChange | null {
   const act = { action: 'endpoint.resume', message: `resumed from ${current.state}` };
-  if (current.phase === 'paused') return { ...act, phase: 'running', projection: started(current) };
+  if (current.phase === 'paused')
+    return { ...act, phase: 'running', projection: startedEdge(current.wish.spec) };
   switch (current.state) {
     case 'running':
     case 'updating':
@@ -51,7 +37,7 @@ export function resume(current: LockedEndpoint): EndpointChange | null {
       );
     case 'failed':
     case 'scaledToZero':
-      return { ...act, projection: started(current) };
+      return { ...act, projection: startedEdge(current.wish.spec) };
     case 'updateFailed':
       return { ...act, projection: { state: 'updating', message: 'Endpoint waiting for the update' } };
     default:
@@ -98,8 +84,7 @@ export function update(
   const failed = current.phase === 'running' && ['failed', 'updateFailed'].includes(current.state);
   if (changes.length === 0 && !failed) return null;
   const newContainers = needsNewContainers(current.wish, wish);
-  const raised = wish.spec.compute.scaling.minReplica > current.wish.spec.compute.scaling.minReplica;
-  const projection = edgeOfUpdate({ ...current, wish }, { newContainers, raised });
+  const projection = updateEdge(current, wish.spec, newContainers);
   return {
     action: 'endpoint.update',
     message: changes.length === 0 ? 'tried again' : `updated ${changes.map((c) => c.path).join(', ')}`,
@@ -108,17 +93,4 @@ export function update(
     ...(newContainers ? { revision: { weights } } : {}),
     ...(projection ? { projection } : {}),
   };
-}
-
-/** A sleeping endpoint is woken by what can only be seen awake: a new version, or a higher minimum. */
-function edgeOfUpdate(
-  current: LockedEndpoint,
-  { newContainers, raised }: { newContainers: boolean; raised: boolean },
-): ProjectionEdge | null {
-  if (current.phase !== 'running') return null;
-  if (current.state === 'failed') return started(current);
-  if (current.state === 'scaledToZero' && (newContainers || raised)) return started(current);
-  if (current.state === 'updateFailed' || (current.state === 'running' && newContainers))
-    return { state: 'updating', message: 'Endpoint waiting for the update' };
-  return null;
 }

@@ -9,6 +9,7 @@ import {
 } from '../../runtime/config.ts';
 import { createLog, type Logger } from '../../runtime/log.ts';
 import { onShutdown, reportReady } from '../../runtime/process.ts';
+import { createScheduler } from '../../runtime/schedules.ts';
 import { temporalClient } from '../../runtime/temporal.ts';
 import { errorMessage } from '../../spec/errors.ts';
 import { migrateDatabase, openStore } from '../../store/database.ts';
@@ -50,6 +51,7 @@ async function main(): Promise<void> {
       retries: 0,
     }),
     notify,
+    schedules: createScheduler(client, temporal),
     gatewayUrl: gatewayUrl(config),
     log,
   });

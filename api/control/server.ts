@@ -13,6 +13,7 @@ import { lifecycleRoutes } from './routes/lifecycle.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { providerRoutes } from './routes/provider.ts';
 import { replicaRoutes } from './routes/replicas.ts';
+import { scheduleRoutes } from './routes/schedules.ts';
 import { usageRoutes } from './routes/usage.ts';
 import { whoamiRoutes } from './routes/whoami.ts';
 import { validatorCompiler } from './validation.ts';
@@ -62,6 +63,7 @@ export function createControlApi(deps: ControlDeps): FastifyInstance {
       lifecycleRoutes(typed, deps);
       replicaRoutes(typed, deps);
       metricsRoutes(typed, deps);
+      scheduleRoutes(typed, deps);
       auditRoutes(typed, deps);
       usageRoutes(typed, deps);
       hostRoutes(typed, deps);

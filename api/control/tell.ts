@@ -25,3 +25,10 @@ export function tellOfChange(
 ): void {
   if (change) tellWorkflow(deps, where, { wake: change.projection?.state === 'pending' });
 }
+
+/** The same for a scheduling rule: the janitor repeats within its period what fails here. */
+export function tellScheduler(deps: Pick<ControlDeps, 'log'>, schedule: string, told: Promise<void>): void {
+  told.catch((error: unknown) => {
+    deps.log.warn({ schedule, reason: errorMessage(error) }, 'schedule not told to Temporal yet');
+  });
+}

@@ -4,7 +4,15 @@ import type { FastifyInstance } from 'fastify';
 import { createControlApi } from '../../api/control/server.ts';
 import { openStore } from '../../store/database.ts';
 import { freePort } from '../support/ports.ts';
-import { createBody, hub, RecordingNotifier, silent, type TestApi, testApi } from './support.ts';
+import {
+  createBody,
+  hub,
+  RecordingNotifier,
+  RecordingScheduler,
+  silent,
+  type TestApi,
+  testApi,
+} from './support.ts';
 
 describe('api: refusals', () => {
   let api: TestApi;
@@ -134,6 +142,7 @@ describe('api: refusals', () => {
         temporal: { address: 'x', namespace: 'y' },
         hub,
         notify: new RecordingNotifier(),
+        schedules: new RecordingScheduler(),
         gatewayUrl: 'http://127.0.0.1:1',
         log: silent,
       });

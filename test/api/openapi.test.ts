@@ -94,6 +94,7 @@ describe('api: description', () => {
     assert.ok(takes(body), JSON.stringify(takes.errors));
     assert.ok(!takes({ ...body, type: 'protected' }));
 
+    const rule = { name: 'day', cron: '0 8 * * *', minReplica: 0, maxReplica: 2 };
     const calls: [method: string, path: string, url: string, payload?: unknown][] = [
       ['post', '/v2/endpoint/{namespace}', '/v2/endpoint/alice', body],
       ['post', '/v2/endpoint/{namespace}', '/v2/endpoint/alice', body],
@@ -108,6 +109,14 @@ describe('api: description', () => {
       ['post', '/v2/endpoint/{namespace}/{name}/resume', '/v2/endpoint/alice/described/resume'],
       ['get', '/v2/endpoint/{namespace}/{name}/replica', '/v2/endpoint/alice/described/replica'],
       ['get', '/v2/endpoint/{namespace}/{name}/open-metrics', '/v2/endpoint/alice/described/open-metrics'],
+      ['post', '/v2/endpoint/{namespace}/{name}/schedules', '/v2/endpoint/alice/described/schedules', rule],
+      ['get', '/v2/endpoint/{namespace}/{name}/schedules', '/v2/endpoint/alice/described/schedules'],
+      ...(['get', 'put', 'delete'] as const).map((method): [string, string, string, unknown] => [
+        method,
+        '/v2/endpoint/{namespace}/{name}/schedules/{schedule}',
+        '/v2/endpoint/alice/described/schedules/day',
+        method === 'put' ? { minReplica: 1 } : undefined,
+      ]),
       ['get', '/v2/provider', '/v2/provider'],
       ['get', '/v2/provider/{namespace}', '/v2/provider/alice'],
       ['get', '/v2/audit-logs/{namespace}', '/v2/audit-logs/alice'],

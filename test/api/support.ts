@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import type { ModelSource } from '../../api/control/context.ts';
 import { createControlApi } from '../../api/control/server.ts';
 import { loadPlatformConfig, type PlatformConfig } from '../../runtime/config.ts';
+import type { Scheduler, WantedSchedule } from '../../runtime/schedules.ts';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { WeightFile } from '../../spec/lifecycle.ts';
 import type { Role } from '../../spec/permissions.ts';
@@ -57,6 +58,22 @@ export class RecordingNotifier implements Notifier {
   }
 }
 
+/** Remembers what Temporal was told of scaling rules. */
+export class RecordingScheduler implements Scheduler {
+  readonly told: string[] = [];
+  down = false;
+
+  async put({ name, version }: WantedSchedule): Promise<void> {
+    if (this.down) throw new Error('14 UNAVAILABLE');
+    this.told.push(`${name} ${version}`);
+  }
+
+  async drop(_endpointId: string, name: string): Promise<void> {
+    if (this.down) throw new Error('14 UNAVAILABLE');
+    this.told.push(`${name} gone`);
+  }
+}
+
 export interface Answer {
   status: number;
   // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
@@ -70,6 +87,7 @@ export interface TestApi {
   store: Store;
   vault: Vault;
   notify: RecordingNotifier;
+  schedules: RecordingScheduler;
   config: PlatformConfig;
   /** Full rights in namespace `alice` and the organisation `acme`. */
   token: string;
@@ -104,12 +122,13 @@ export async function testApi(options: { hub?: ModelSource } = {}): Promise<Test
   };
 }
 
-export type TestControlApi = Pick<TestApi, 'app' | 'vault' | 'notify' | 'config' | 'call'>;
+export type TestControlApi = Pick<TestApi, 'app' | 'vault' | 'notify' | 'schedules' | 'config' | 'call'>;
 
 /** The control API on a store that is there already, asked with `token`. */
 export function controlApi(store: Store, token: string, options: { hub?: ModelSource } = {}): TestControlApi {
   const vault = new Vault(randomBytes(32));
   const notify = new RecordingNotifier();
+  const schedules = new RecordingScheduler();
   const config = loadPlatformConfig({});
   const app = createControlApi({
     store,
@@ -118,6 +137,7 @@ export function controlApi(store: Store, token: string, options: { hub?: ModelSo
     temporal: { address: '127.0.0.1:7233', namespace: 'default' },
     hub: options.hub ?? hub,
     notify,
+    schedules,
     gatewayUrl: 'http://127.0.0.1:8090',
     log: silent,
   });
@@ -125,6 +145,7 @@ export function controlApi(store: Store, token: string, options: { hub?: ModelSo
     app,
     vault,
     notify,
+    schedules,
     config,
     call: async (method, url, body, inject = {}) => {
       const response = await app.inject({

@@ -65,6 +65,25 @@ await scenario('create, update, pause, resume, delete', { pinned: false }, async
   return { 'endpoint-life': stage.workflowId, 'replica-stopped': stage.replica(2).workflowId };
 });
 
+await scenario('a scaling rule that is due', { minReplica: 0 }, async (world, stage) => {
+  await stage.tell();
+  await reaches(world, 'running');
+  await stage.handle.signal(scaleTo, { replicas: 0, reason: 'idle' });
+  await eventually('asleep', () => world.projection?.state === 'scaledToZero' && world.containers.size === 0);
+  world.wish({ minReplica: 2 });
+  const [namespace = '', name = ''] = stage.workflowId.split('/').slice(1);
+  world.fired = { namespace, name, wake: true };
+  const due = await stage.client.workflow.start(WORKFLOWS.scalingRule, {
+    workflowId: `scaling/${name}`,
+    taskQueue: stage.taskQueue,
+    args: [{ endpointId: 'e', schedule: 'day' }],
+  });
+  await due.result();
+  await eventually('two serve', () => world.routes.size === 2);
+  await end(world, stage);
+  return { 'scaling-rule': due.workflowId };
+});
+
 await scenario('sleep and wake', { minReplica: 0 }, async (world, stage) => {
   await stage.tell();
   await reaches(world, 'running');

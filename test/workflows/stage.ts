@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type { ControlActivities } from '../../activities/interfaces.ts';
 import { hostTaskQueue } from '../../spec/names.ts';
 import { bundleWorkflows } from '../../worker/bundle.ts';
 import { prepareNamespace } from '../../worker/namespace.ts';
@@ -28,9 +29,9 @@ export function quietSdk(): void {
 
 /**
  * Plays workflows against a `World` on the real Temporal server: a control worker and a host worker, both of which can
- * be taken away and brought back.
+ * be taken away and brought back. `real` stands in for parts of the world.
  */
-export async function openStage(world: World, name: string) {
+export async function openStage(world: World, name: string, real: Partial<ControlActivities> = {}) {
   quietSdk();
   const { client, config } = await sharedTemporal();
   await prepareNamespace(client, config);
@@ -47,7 +48,7 @@ export async function openStage(world: World, name: string) {
       ...common,
       taskQueue,
       workflowBundle: await sharedBundle(),
-      activities: { ...world.control() },
+      activities: { ...world.control(), ...real },
     }),
   );
   const startHost = () =>

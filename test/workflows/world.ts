@@ -34,6 +34,8 @@ export class World {
   readonly started: string[] = [];
   /** The next so many starts fail with this. */
   failStarts: { code: ErrorCode; retryable: boolean; times: number } | null = null;
+  /** What the next firing of a scaling rule has changed. */
+  fired: { namespace: string; name: string; wake: boolean } | null = null;
   /** Places on the host. */
   room = 10;
   /** While set, `waitReady` does not return. */
@@ -160,6 +162,8 @@ export class World {
       replicasOnHost: async () => this.replicaWorkflows,
       listHosts: async () => [this.hostId],
       findOrphans: async ({ containers }) => containers.map((c) => c.name),
+      fireSchedule: async () => this.fired,
+      repairSchedules: async () => ({ put: 0, removed: 0 }),
       sweepStore: async () => ({ removed: 0 }),
     };
   }
