@@ -11,6 +11,8 @@ import { exec } from './exec.ts';
 export interface PrivateDocker {
   /** For `DOCKER_HOST`. */
   host: string;
+  /** `kill -9` of the engine, and its next start on what it left. */
+  crash(): Promise<void>;
   /** Ends every container, the engine, and everything it made on this machine. */
   stop(): Promise<void>;
 }
@@ -32,22 +34,19 @@ export async function startPrivateDocker(options: {
   const host = `unix://${run}/docker.sock`;
   // Engines that make networks at the same moment cannot see each other's; ranges of their own keep them apart.
   const pool = `base=10.${randomInt(64, 256)}.0.0/16,size=24`;
-  const pid = await startDockerd(
-    [
-      ...[
-        '--data-root',
-        join(options.dir, 'root'),
-        '--exec-root',
-        join(run, 'x'),
-        '--pidfile',
-        join(run, 'pid'),
-      ],
-      ...['-H', host, '--bridge=none', '--iptables=false', '--ip6tables=false'],
-      ...['--default-address-pool', pool],
-    ],
-    join(options.dir, 'dockerd.log'),
-    host,
-  );
+  const args = [
+    ...['--data-root', join(options.dir, 'root'), '--exec-root', join(run, 'x')],
+    ...['--pidfile', join(run, 'pid'), '-H', host],
+    ...['--bridge=none', '--iptables=false', '--ip6tables=false', '--default-address-pool', pool],
+  ];
+  const start = () => startDockerd(args, join(options.dir, 'dockerd.log'), host);
+  let pid = await start();
+  const crash = async () => {
+    process.kill(pid, 'SIGKILL');
+    const id = processId(pid);
+    while (id && isAlive(id)) await sleep(10);
+    pid = await start();
+  };
   const stop = async () => {
     await removeEverything(host);
     await endProcess(pid);
@@ -55,7 +54,7 @@ export async function startPrivateDocker(options: {
     await rm(run, { recursive: true, force: true });
     await rm(options.dir, { recursive: true, force: true });
   };
-  return { host, stop };
+  return { host, crash, stop };
 }
 
 /** Networks too: the bridge of one that the engine does not remove stays on the machine. */
