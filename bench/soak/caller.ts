@@ -29,9 +29,13 @@ export class Caller {
   readonly #path: string;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 512 });
 
-  constructor(port: number, path: string) {
+  readonly #headers: Record<string, string>;
+
+  /** `token` for an endpoint that is not public. */
+  constructor(port: number, path: string, token?: string) {
     this.#port = port;
     this.#path = path;
+    this.#headers = token ? { authorization: `Bearer ${token}` } : {};
   }
 
   /** As fast as it goes with so many at a time; answers requests per second. */
@@ -46,11 +50,11 @@ export class Caller {
   }
 
   /** At a constant rate, whatever the answers take. */
-  async atRate(perSecond: number, until: number): Promise<void> {
+  async atRate(perSecond: number, until: number, signal?: AbortSignal): Promise<void> {
     const open = new Set<Promise<void>>();
     const began = Date.now();
     let sent = 0;
-    while (Date.now() < until) {
+    while (Date.now() < until && !signal?.aborted) {
       const due = ((Date.now() - began) / 1000) * perSecond;
       for (; sent < due; sent += 1) {
         const asked = this.ask();
@@ -84,7 +88,7 @@ export class Caller {
         host: '127.0.0.1',
         path: `${this.#path}/${kind}`,
         agent: this.#agent,
-        headers: { 'x-soak-id': id },
+        headers: { ...this.#headers, 'x-soak-id': id },
       });
       let leaving: NodeJS.Timeout | undefined;
       if (Math.random() * LEAVES_ONE_IN < 1)

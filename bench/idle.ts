@@ -1,0 +1,127 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../test/support/eventually.ts';
+import type { Installation } from '../test/support/installation.ts';
+import { familyOf, query } from '../test/support/traces.ts';
+import { cpuSeconds, rssMegabytes } from './gateway/processes.ts';
+import { measure } from './support/stage.ts';
+import { STUB_ENGINE } from './support/stub-engine.ts';
+
+/**
+ * What doing nothing costs: `IDLE_ENDPOINTS` (default 1,000) endpoints at zero and `IDLE_RUNNING` (default 50) that run a stub
+ * engine, with nobody asking. CPU and memory of all our processes, Temporal and PostgreSQL among them. Bars of the design:
+ * below 2 % of a core, and below 1 MB more for each sleeping endpoint.
+ */
+const ASLEEP = Number(process.env.IDLE_ENDPOINTS ?? 1000);
+const RUNNING = Number(process.env.IDLE_RUNNING ?? 50);
+const SETTLE_MS = 30_000;
+const MEASURE_MS = 60_000;
+const AT_ONCE = 8;
+const CPU_BAR_PERCENT = 2;
+const MEGABYTES_BAR = 1;
+const PROCESSES = ['worker', 'agent', 'api', 'gateway', 'temporal', 'postgres'] as const;
+
+type Cost = Record<string, { percent: number; megabytes: number }>;
+
+await measure(async (installation) => {
+  await sleep(SETTLE_MS);
+  const empty = await cost(installation);
+  const asleep = { minReplica: 0, maxReplica: 1, scaleToZeroTimeout: 60 };
+  await inParallel(ASLEEP, async (n) => {
+    await installation.create(`asleep-${n}`, { ...STUB_ENGINE, scaling: asleep });
+    // Nothing of it has to start: it is put to sleep as it comes.
+    await installation.api(
+      'POST',
+      `/v2/endpoint/${installation.connection.namespace}/asleep-${n}/scale-to-zero`,
+    );
+  });
+  await count(installation, 'scaledToZero', ASLEEP);
+  await sleep(SETTLE_MS);
+  const sleeping = await cost(installation);
+  await inParallel(RUNNING, (n) => installation.create(`running-${n}`, STUB_ENGINE));
+  await count(installation, 'running', RUNNING);
+  await sleep(SETTLE_MS);
+  const serving = await cost(installation);
+
+  const table = (what: keyof Cost[string]) =>
+    Object.fromEntries(
+      [...PROCESSES, 'all'].map((name) => [
+        name,
+        {
+          'nothing there': rounded(of(empty, name, what)),
+          [`${ASLEEP} at zero`]: rounded(of(sleeping, name, what)),
+          [`and ${RUNNING} running`]: rounded(of(serving, name, what)),
+        },
+      ]),
+    );
+  console.log('CPU, % of a core');
+  console.table(table('percent'));
+  console.log('resident memory, MB');
+  console.table(table('megabytes'));
+  const percent = of(sleeping, 'all', 'percent');
+  const each = (of(sleeping, 'all', 'megabytes') - of(empty, 'all', 'megabytes')) / ASLEEP;
+  const verdicts = [
+    { bar: `CPU at zero < ${CPU_BAR_PERCENT} %`, value: rounded(percent), met: percent < CPU_BAR_PERCENT },
+    { bar: `MB for each one at zero < ${MEGABYTES_BAR}`, value: rounded(each), met: each < MEGABYTES_BAR },
+  ];
+  console.table(verdicts);
+  return verdicts.every(({ met }) => met);
+});
+
+async function inParallel(count: number, one: (n: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const work = async () => {
+    for (let n = next++; n < count; n = next++) await one(n);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+}
+
+async function count(installation: Installation, state: string, wanted: number): Promise<void> {
+  await eventually(
+    `${wanted} ${state}`,
+    async () => {
+      const rows = await query(
+        installation,
+        `SELECT count(*)::int AS n FROM endpoints WHERE state = '${state}'`,
+      );
+      return rows[0]?.n === wanted;
+    },
+    { timeoutMs: 1_200_000, everyMs: 1000 },
+  );
+}
+
+/** Each with the processes it started: a PostgreSQL connection is one. */
+async function cost(installation: Installation): Promise<Cost> {
+  const families = PROCESSES.map((name) => [name, familyOf(installation.pid(name))] as const);
+  const used = () =>
+    families.map(([, pids]) => pids.reduce((sum, pid) => sum + attempt(() => cpuSeconds(pid)), 0));
+  const before = used();
+  await sleep(MEASURE_MS);
+  const after = used();
+  return Object.fromEntries(
+    families.map(([name, pids], i) => [
+      name,
+      {
+        percent: (((after[i] ?? 0) - (before[i] ?? 0)) / MEASURE_MS) * 100_000,
+        megabytes: pids.reduce((sum, pid) => sum + attempt(() => rssMegabytes(pid)), 0),
+      },
+    ]),
+  );
+}
+
+/** A process that ended meanwhile counts nothing. */
+function attempt(read: () => number): number {
+  try {
+    return read() || 0;
+  } catch {
+    return 0;
+  }
+}
+
+function of(cost: Cost, name: string, what: keyof Cost[string]): number {
+  if (name !== 'all') return cost[name]?.[what] ?? 0;
+  return Object.values(cost).reduce((sum, row) => sum + row[what], 0);
+}
+
+function rounded(value: number): number {
+  return Number(value.toFixed(2));
+}
