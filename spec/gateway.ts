@@ -21,6 +21,16 @@ const rateFields = {
 };
 const rates = z.strictObject(rateFields);
 
+/** A name that may stand in a header or a cookie (RFC 9110 §5.6.2). */
+const token = z
+  .string()
+  .regex(/^[\w!#$%&'*+.^`|~-]{1,64}$/, "not a name of a header or cookie: letters, digits and '-'");
+const session = z
+  .strictObject({ header: token.nullish(), cookie: token.nullish() })
+  .refine(({ header, cookie }) => header || cookie, 'name a header, a cookie or both');
+/** Where a request says which session it belongs to. */
+export type SessionSettings = z.infer<typeof session>;
+
 export const gatewaySettings = z
   .strictObject({
     /** Of all callers together. */
@@ -29,6 +39,8 @@ export const gatewaySettings = z
     tokenLimits: rates.nullish(),
     /** Client addresses that may use the endpoint; absent or null: all. */
     allowedIps: z.array(addressBlock).min(1).max(1000).nullish(),
+    /** Requests of one session go to one replica. The cookie is set by the gateway where a request has none. */
+    session: session.nullish(),
   })
   .meta({ id: 'EndpointGateway' });
 export type GatewaySettings = z.infer<typeof gatewaySettings>;

@@ -213,6 +213,29 @@ export async function reportGateway(store: Store, report: GatewayReport): Promis
   });
 }
 
+/** What the other gateways that live have in hand. */
+export interface Elsewhere {
+  readonly gateways: number;
+  /** Requests by replica; replicas with none are left out. */
+  readonly inFlight: ReadonlyMap<string, number>;
+}
+
+/** Reads what gateways other than this one last reported, up to a second ago. */
+export async function loadElsewhere(store: Store, gatewayId: string): Promise<Elsewhere> {
+  const { rows } = await sql<{ replicaId: string | null; inFlight: number; gateways: number }>`
+    WITH others AS (
+      SELECT id FROM gateways
+      WHERE id <> ${gatewayId} AND seen_at > now() - make_interval(secs => ${GATEWAY_SILENT_SECONDS}))
+    SELECT f.key AS "replicaId", sum(f.value::integer)::integer AS "inFlight",
+      (SELECT count(*)::integer FROM others) AS gateways
+    FROM others o LEFT JOIN gateway_load l ON l.gateway_id = o.id
+      LEFT JOIN LATERAL jsonb_each_text(l.in_flight) f ON true
+    GROUP BY f.key`.execute(store);
+  const inFlight = new Map<string, number>();
+  for (const row of rows) if (row.replicaId !== null) inFlight.set(row.replicaId, row.inFlight);
+  return { gateways: rows[0]?.gateways ?? 0, inFlight };
+}
+
 /** The gateway has ended: no drain waits for it any more. */
 export async function forgetGateway(store: Store, gatewayId: string): Promise<void> {
   await store.deleteFrom('gateways').where('id', '=', gatewayId).execute();

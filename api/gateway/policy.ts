@@ -1,5 +1,5 @@
 import type { BlockList } from 'node:net';
-import type { GatewaySettings, RateSettings } from '../../spec/gateway.ts';
+import type { GatewaySettings, RateSettings, SessionSettings } from '../../spec/gateway.ts';
 import { addressSet } from './addresses.ts';
 
 /** Limits in force; null is none. */
@@ -15,6 +15,7 @@ export interface Policy {
   readonly tokenLimits: Rates | null;
   readonly maxBodyBytes: number | null;
   readonly allowedIps: BlockList | null;
+  readonly session: SessionSettings | null;
 }
 
 /** Null when the endpoint asks for nothing, as most do: then a request costs one comparison. */
@@ -26,6 +27,7 @@ export function compilePolicy(settings: GatewaySettings | null, site: GatewaySet
     tokenLimits: rates({ ...site.tokenLimits, ...defined(settings?.tokenLimits) }),
     maxBodyBytes: limits.maxBodyBytes ?? null,
     allowedIps: allowedIps ? addressSet(allowedIps) : null,
+    session: settings?.session ?? site.session ?? null,
   };
   return Object.values(policy).some((value) => value !== null) ? policy : null;
 }

@@ -1,4 +1,4 @@
-import { type Candidate, FIRST, pick, rank } from './balance.ts';
+import { type Candidate, excessOf, FIRST, pick, rank } from './balance.ts';
 
 /**
  * Prefix-aware balancing: a request goes where the beginning of its prompt has been before, because an engine keeps the
@@ -13,8 +13,6 @@ export const MAX_PROMPT_BYTES = 32 * 1024;
 export const MAX_BODY_BYTES = 1024 * 1024;
 /** Keys remembered per replica: 4 MB of text, a million tokens, about what one GPU's cache holds. */
 const MAX_KEYS = 16_384;
-/** A whole match outweighs so many requests more than the least loaded replica has, and half of what that one has. */
-const ALLOWANCE = 4;
 
 /** Where the prompt stands in the requests of chat, completion, TGI and embedding clients. */
 const PROMPT_FIELDS = ['"messages"', '"prompt"', '"inputs"', '"input"'].map((field) => Buffer.from(field));
@@ -118,14 +116,15 @@ export function pickByPrefix<T extends Candidate & { readonly recent: RecentKeys
   avoid: T | null,
   turn: number,
   now: number,
+  random: (() => number) | null = null,
 ): T | null {
-  const least = pick(targets, avoid, turn, now);
+  const least = pick(targets, avoid, turn, now, random);
   if (least === null || keys.length === 0) return least;
   let best = least;
   let bestValue = least.recent.matched(keys);
   for (const target of targets) {
     if (target === avoid || target === least || rank(target, now) !== FIRST) continue;
-    const excess = (target.inFlight - least.inFlight) / (ALLOWANCE + least.inFlight / 2);
+    const excess = excessOf(target, least);
     if (excess >= 1) continue;
     const value = target.recent.matched(keys) - excess;
     if (value <= bestValue) continue;

@@ -12,6 +12,7 @@ import type { Metrics } from './metrics.ts';
 import { promptKeys, sessionKeys } from './prefix.ts';
 import type { Target } from './replicas.ts';
 import { Seek, type SeekContext, type Seeker } from './seek.ts';
+import { sessionOf } from './session.ts';
 import { type Endpoint, endpointKey } from './snapshot.ts';
 import { AnswerEnds } from './tokens-used.ts';
 
@@ -58,6 +59,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   readonly #beganAt = performance.now();
   #body: RequestBody | null = null;
   #headers: string[] | null = null;
+  /** Of a session that begins with this request. */
+  #cookie: string | null = null;
   #target: Target | null = null;
   #connection: Connection | null = null;
   #controller: Dispatcher.DispatchController | null = null;
@@ -93,10 +96,20 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     const took = (body: RequestBody) => {
       this.#body = body;
       this.#seek.bytes = body.bytes;
+      this.#joinSession();
       if (this.#in.endpoint.loadBalancer === 'prefix') this.#seek.keys = routingKeys(req, body);
       if (!this.#clientGone) this.#seek.next();
     };
     takeBody(req, replayBodyBytes, took, this.#bodyLimit());
+  }
+
+  #joinSession(): void {
+    const { req, endpoint } = this.#in;
+    const settings = endpoint.policy?.session ?? null;
+    if (settings === null) return;
+    const { id, cookie } = sessionOf(req, settings);
+    this.#seek.session = id;
+    this.#cookie = cookie;
   }
 
   #bodyLimit(): BodyLimit | null {
@@ -177,6 +190,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
     const out = responseHeaders(raw, requestId, this.#target?.replicaId ?? '');
     if (this.#in.pass) out.push(...this.#in.pass.headers);
+    if (this.#cookie !== null) out.push('set-cookie', this.#cookie);
     if (context.leaving()) res.shouldKeepAlive = false;
     if (statusMessage) res.writeHead(status, statusMessage, out);
     else res.writeHead(status, out);

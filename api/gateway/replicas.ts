@@ -1,5 +1,5 @@
 import type { Answers } from '../../spec/lifecycle.ts';
-import { routeOrigin } from '../../store/routes.ts';
+import { type Elsewhere, routeOrigin } from '../../store/routes.ts';
 import type { RoutedReplica } from '../../store/snapshot.ts';
 import { Connections } from './connections.ts';
 import { RecentKeys } from './prefix.ts';
@@ -15,6 +15,8 @@ export interface Target {
   readonly connections: Connections;
   /** Requests and tunnels of this process on it. */
   inFlight: number;
+  /** Requests of other gateways on it, as they last reported. */
+  elsewhere: number;
   /** Not picked before this time (milliseconds since the epoch), because it did not take a connection. */
   asideUntil: number;
   /** Picked before this time only when there is no other, because it answered with errors. */
@@ -41,6 +43,7 @@ export class Replicas {
   #ready = new Map<string, readonly Target[]>();
   #draining = new Set<string>();
   #applied = false;
+  #elsewhere: Elsewhere = NOBODY;
   readonly #onUsable: (endpointId: string) => void;
 
   /** `onUsable` is told of an endpoint one of whose replicas is no longer set aside. */
@@ -56,6 +59,19 @@ export class Replicas {
   /** True from the moment this process has seen that the replica gets no new requests, until its route is gone. */
   isDraining(replicaId: string): boolean {
     return this.#draining.has(replicaId);
+  }
+
+  /** Whether other gateways send requests to the same replicas. */
+  get shared(): boolean {
+    return this.#elsewhere.gateways > 0;
+  }
+
+  /** What other gateways have in flight, as they last said. */
+  hear(elsewhere: Elsewhere): void {
+    if (elsewhere.gateways === 0 && this.#elsewhere.gateways === 0) return;
+    this.#elsewhere = elsewhere;
+    for (const target of this.#targets.values())
+      target.elsewhere = elsewhere.inFlight.get(target.replicaId) ?? 0;
   }
 
   /** Takes over the routes of a new snapshot. Replicas that are left finish what runs on them. */
@@ -134,6 +150,8 @@ export class Replicas {
 }
 
 const NONE: readonly Target[] = [];
+/** No other gateway is heard of. */
+export const NOBODY: Elsewhere = { gateways: 0, inFlight: new Map() };
 
 function count({ counts }: Target, failed: boolean): void {
   counts.answers += 1;
@@ -149,6 +167,7 @@ function open(replica: RoutedReplica, endpointId: string, newSince: number): Tar
     authorization: `Bearer ${replica.engineKey}`,
     connections: new Connections(origin),
     inFlight: 0,
+    elsewhere: 0,
     asideUntil: 0,
     ejectedUntil: 0,
     errors: 0,

@@ -1,14 +1,14 @@
 import { errorMessage } from '../../spec/errors.ts';
 import type { Store } from '../../store/database.ts';
-import { forgetGateway, forgetSilentGateways, reportGateway } from '../../store/routes.ts';
+import { forgetGateway, forgetSilentGateways, loadElsewhere, reportGateway } from '../../store/routes.ts';
 import type { Load } from './load.ts';
-import type { Replicas } from './replicas.ts';
+import { NOBODY, type Replicas } from './replicas.ts';
 
 export interface ReporterOptions {
   store: Store;
   gatewayId: string;
   load: Load;
-  replicas: Pick<Replicas, 'answers'>;
+  replicas: Pick<Replicas, 'answers' | 'hear'>;
   /** Route version in force, or null before the first snapshot. */
   version: () => number | null;
   log: { warn(fields: object, message: string): void };
@@ -18,6 +18,8 @@ export interface ReporterOptions {
 const LOAD_MS = 1000;
 /** Without a change the gateway still says that it lives; drains give up on a gateway silent for 5 s. */
 const HEARTBEAT_MS = 2000;
+/** What others said longer ago says nothing about now. */
+const HEARD_FOR_MS = 3000;
 /** What a killed gateway left in the store is removed by any other one that starts later. */
 const LEFTOVER_SECONDS = 3600;
 
@@ -30,6 +32,7 @@ export class Reporter {
   #stopped = false;
   #toldVersion = -1;
   #toldAt = 0;
+  #heardAt = 0;
   #failing = false;
   #swept = false;
 
@@ -67,6 +70,7 @@ export class Reporter {
   }
 
   #tick(): void {
+    if (Date.now() - this.#heardAt > HEARD_FOR_MS) this.#options.replicas.hear(NOBODY);
     if (this.#options.version() !== null) this.soon();
   }
 
@@ -83,6 +87,11 @@ export class Reporter {
     try {
       await reportGateway(store, { gatewayId, version: current, loads });
       load.settle(true);
+      // Only who has something to balance needs to know.
+      if (loads.length > 0) {
+        replicas.hear(await loadElsewhere(store, gatewayId));
+        this.#heardAt = Date.now();
+      }
       if (!this.#swept) await forgetSilentGateways(store, LEFTOVER_SECONDS);
       this.#swept = true;
       this.#toldVersion = current;

@@ -5,6 +5,7 @@ import type { Refusal } from './errors.ts';
 import type { Hold } from './hold.ts';
 import { pickByPrefix } from './prefix.ts';
 import type { Replicas, Target } from './replicas.ts';
+import { pickBySession } from './session.ts';
 import { endpointKey, type Snapshot } from './snapshot.ts';
 import type { Waker } from './wake.ts';
 
@@ -38,6 +39,7 @@ export class Seek {
   #leave: (() => void) | null = null;
   #bytes = 0;
   #keys: readonly number[] | null = null;
+  #session: string | null = null;
   /** Connections refused in a row, since the request was last held. */
   #failures = 0;
 
@@ -60,6 +62,11 @@ export class Seek {
   /** Of the prompt or session, when the endpoint balances by them: see `prefix.ts`. */
   set keys(keys: readonly number[] | null) {
     this.#keys = keys;
+  }
+
+  /** The id of the session it belongs to, when the endpoint keeps sessions together: see `session.ts`. */
+  set session(id: string | null) {
+    this.#session = id;
   }
 
   /** Looks for a replica. `avoid` is taken only when there is no other. */
@@ -86,19 +93,17 @@ export class Seek {
     if (this.#current()?.phase === 'paused') return null;
     const targets = this.#context.replicas.ready(this.#endpoint.id);
     const now = Date.now();
-    if (this.#keys !== null && targets.length > 1) return this.#pickByPrefix(targets, this.#keys, avoid, now);
-    return pick(targets, avoid, nextTurn(), now) ?? (avoid && pick(targets, null, nextTurn(), now));
+    return this.#choose(targets, avoid, now) ?? (avoid && this.#choose(targets, null, now));
   }
 
-  #pickByPrefix(
-    targets: readonly Target[],
-    keys: readonly number[],
-    avoid: Target | null,
-    now: number,
-  ): Target | null {
-    const target =
-      pickByPrefix(targets, keys, avoid, nextTurn(), now) ??
-      (avoid && pickByPrefix(targets, keys, null, nextTurn(), now));
+  #choose(targets: readonly Target[], avoid: Target | null, now: number): Target | null {
+    const random = this.#context.replicas.shared ? Math.random : null;
+    const turn = nextTurn();
+    if (targets.length === 1 || (this.#session === null && this.#keys === null))
+      return pick(targets, avoid, turn, now, random);
+    if (this.#session !== null) return pickBySession(targets, this.#session, avoid, turn, now, random);
+    const keys = this.#keys ?? [];
+    const target = pickByPrefix(targets, keys, avoid, turn, now, random);
     target?.recent.remember(keys);
     return target;
   }

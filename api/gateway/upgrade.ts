@@ -1,7 +1,6 @@
 import { request as httpRequest, type IncomingMessage, STATUS_CODES } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import type { AccessLog } from './access-log.ts';
 import { ANSWERS, answerOf, type Refusal } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
@@ -11,7 +10,8 @@ import { type Account, minuteOf } from './meter.ts';
 import type { Metrics } from './metrics.ts';
 import type { Target } from './replicas.ts';
 import { Seek, type SeekContext } from './seek.ts';
-import { endpointKey } from './snapshot.ts';
+import { sessionOf } from './session.ts';
+import { type Endpoint, endpointKey } from './snapshot.ts';
 
 export interface TunnelInput {
   readonly context: SeekContext & { readonly metrics: Metrics; readonly accessLog: AccessLog };
@@ -19,7 +19,7 @@ export interface TunnelInput {
   readonly socket: Duplex;
   /** What the client sent after the head. */
   readonly head: Buffer;
-  readonly endpoint: RoutedEndpoint;
+  readonly endpoint: Endpoint;
   readonly path: string;
   readonly requestId: string;
   readonly ticket: Ticket;
@@ -111,6 +111,8 @@ export function tunnel(input: TunnelInput): void {
       if (!over) refuseUpgrade(socket, requestId, refusal);
     },
   });
+  const session = endpoint.policy?.session ? sessionOf(req, endpoint.policy.session) : null;
+  seek.session = session?.id ?? null;
   seek.bytes = earlyBytes;
   seek.next();
 
@@ -139,6 +141,7 @@ export function tunnel(input: TunnelInput): void {
       onStatus(101);
       const headers = responseHeaders(response.rawHeaders, requestId, target.replicaId);
       headers.push('connection', 'Upgrade', 'upgrade', 'websocket');
+      if (session?.cookie) headers.push('set-cookie', session.cookie);
       socket.write(head(101, response.statusMessage, headers));
       if (upstreamHead.length) socket.write(upstreamHead);
       socket.off('data', keepEarly);

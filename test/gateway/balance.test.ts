@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { pick } from '../../api/gateway/balance.ts';
+import { eventually } from '../support/eventually.ts';
 import { ask } from './client.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 import { createWorld, type RunningGateway, seesRoutes, type World } from './world.ts';
 
 const NOW = 1_000_000;
 const replica = (inFlight: number, rest: object = {}) => ({
-  ...{ inFlight, asideUntil: 0, ejectedUntil: 0, newSince: 0 },
+  ...{ inFlight, elsewhere: 0, asideUntil: 0, ejectedUntil: 0, newSince: 0 },
   ...rest,
 });
 
@@ -53,6 +54,81 @@ describe('gateway: which replica', () => {
     assert.equal(pick([ejected, replica(9)], null, 0, NOW)?.inFlight, 9);
     assert.equal(pick([ejected], null, 0, NOW), ejected);
     assert.equal(pick([ejected], null, 0, NOW + 1), ejected);
+  });
+});
+
+describe('gateway: which replica, beside other gateways', () => {
+  it('counts what others have on it', () => {
+    const targets = [replica(1, { elsewhere: 3 }), replica(2)];
+    assert.equal(pick(targets, null, 0, NOW), targets[1]);
+  });
+
+  it('is the less loaded of two drawn, each pair as likely as any other', () => {
+    const targets = [5, 4, 3, 2].map((inFlight) => replica(inFlight));
+    const chosen = new Map<number, number>();
+    for (let a = 0; a < 4; a += 1)
+      for (let b = 0; b < 3; b += 1) {
+        const draws = [a / 4, b / 3];
+        const target = pick(targets, null, 0, NOW, () => draws.shift() ?? 0);
+        chosen.set(target?.inFlight ?? -1, (chosen.get(target?.inFlight ?? -1) ?? 0) + 1);
+      }
+    // Of the six pairs the least loaded is in three, the next best in two others, and the worst wins none.
+    assert.deepEqual(
+      [2, 3, 4, 5].map((load) => chosen.get(load) ?? 0),
+      [6, 4, 2, 0],
+    );
+  });
+
+  it('is drawn among the best rank alone, never the one to avoid', () => {
+    const targets = [replica(0, { ejectedUntil: NOW + 1 }), replica(7), replica(8), replica(9), replica(1)];
+    for (let i = 0; i < 100; i += 1) {
+      const target = pick(targets, targets[4] ?? null, i, NOW, Math.random);
+      assert.ok(target === targets[1] || target === targets[2]);
+    }
+  });
+});
+
+describe('gateway: two gateways on one store', () => {
+  let world: World;
+  let upstreams: Upstream[];
+  before(async () => {
+    world = await createWorld();
+  });
+  after(async () => {
+    await world.close();
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+  });
+
+  it('know what the other has in flight, and avoid it', async () => {
+    const waiting: (() => void)[] = [];
+    upstreams = await Promise.all(
+      [0, 1].map(() =>
+        startUpstream((req, res) => {
+          if (req.url === '/wait') waiting.push(() => res.end());
+          else res.end();
+        }),
+      ),
+    );
+    const [first, second] = upstreams;
+    const endpoint = await world.addEndpoint();
+    const busy = await world.addReplica(endpoint, first?.address ?? '');
+    const [one, other] = [await world.startGateway(), await world.startGateway()];
+    const held = Array.from({ length: 5 }, () => ask(one.port, `${endpoint.path}/wait`));
+    await eventually('under way', () => waiting.length === 5);
+    const free = await world.addReplica(endpoint, second?.address ?? '');
+    for (const gateway of [one, other]) await seesRoutes(world, gateway);
+    // The other gateway hears it with its next report, at most a second after a request of its own.
+    await eventually('the busy replica is avoided', async () => {
+      const answers: unknown[] = [];
+      for (let i = 0; i < 10; i += 1)
+        answers.push((await ask(other.port, endpoint.path)).headers['x-proxied-replica']);
+      return !answers.includes(busy) && answers.includes(free);
+    });
+    for (const end of waiting) end();
+    await Promise.all(held);
+    await eventually('and used again', async () => {
+      return (await ask(other.port, endpoint.path)).headers['x-proxied-replica'] === busy;
+    });
   });
 });
 

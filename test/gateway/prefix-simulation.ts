@@ -28,7 +28,14 @@ const CACHE_BLOCKS = 2000;
 export function simulate(balancer: 'leastInFlight' | 'prefix'): Outcome {
   const random = generator(42);
   const replicas = Array.from({ length: REPLICAS }, () => ({
-    ...{ inFlight: 0, asideUntil: 0, ejectedUntil: 0, newSince: -1e9, recent: new RecentKeys() },
+    ...{
+      inFlight: 0,
+      elsewhere: 0,
+      asideUntil: 0,
+      ejectedUntil: 0,
+      newSince: -1e9,
+      recent: new RecentKeys(),
+    },
     cache: new RecentKeys(CACHE_BLOCKS),
     freeAt: 0,
     requests: 0,
