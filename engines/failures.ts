@@ -68,7 +68,7 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   {
     code: 'BAD_ARGS',
     pattern:
-      /unrecognized arguments|unexpected argument|ArgumentValidation|error: invalid argument|error while handling (argument|environment variable)|error: argument |error: the argument|error: invalid value|error: the following required arguments/i,
+      /unrecognized arguments|No such option|unexpected argument|ArgumentValidation|error: invalid argument|error while handling (argument|environment variable)|error: argument |error: the argument|error: invalid value|error: the following required arguments/i,
     meaning: 'The engine refused its arguments. Correct model.args, model.env or the image settings.',
   },
   {
@@ -110,9 +110,15 @@ export const FAILURE_RULES: readonly FailureRule[] = [
     meaning: 'The command cannot be run in this image. Correct model.command, or leave it out.',
   },
   {
+    code: 'GPU_BUSY',
+    pattern: /Free memory on device|less than desired GPU memory utilization/i,
+    meaning:
+      'Another process held the memory of the GPU; after a crash that passes. If it stays, free the GPU or lower --gpu-memory-utilization in model.args.',
+  },
+  {
     code: 'GPU_OOM',
     pattern:
-      /CUDA out of memory|OutOfMemoryError|cudaMalloc failed|unable to allocate CUDA\d* buffer|failed to allocate buffer for kv cache|Not enough memory|No available memory for the cache blocks|Free memory on device|less than desired GPU memory utilization/i,
+      /CUDA out of memory|OutOfMemoryError|cudaMalloc failed|unable to allocate CUDA\d* buffer|failed to allocate buffer for kv cache|Not enough memory|No available memory for the cache blocks/i,
     meaning:
       'The model does not fit into memory. Take a larger instance, a shorter context or smaller weights.',
   },
@@ -136,7 +142,7 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   {
     code: 'HOST_OOM',
     pattern:
-      /NCCL error|ncclCommInitRank|bus error|insufficient shared memory|creating shared memory segment/i,
+      /NCCL error|ncclCommInitRank|unhandled system error|bus error|insufficient shared memory|creating shared memory segment/i,
     meaning: 'The shared memory of the container did not suffice. Take an instance with more memory.',
   },
   {
@@ -185,7 +191,12 @@ function findCause(engine: string, end: ContainerEnd): Pick<Failure, 'code' | 'm
       message: `${engine} was killed because it used more memory than its instance has. Take an instance with more memory, or a smaller model or context.`,
     };
   }
-  const lines = end.logTail.split('\n');
+  return causeIn(engine, end.logTail) ?? byExitCode(engine, end);
+}
+
+/** The cause that a log names in one of the ways we know, with the engine's line; null when it names none. */
+export function causeIn(engine: string, log: string): Pick<Failure, 'code' | 'message'> | null {
+  const lines = log.split('\n');
   for (const rule of FAILURE_RULES) {
     const line = lines.find((text) => rule.pattern.test(text));
     if (line) {
@@ -193,12 +204,29 @@ function findCause(engine: string, end: ContainerEnd): Pick<Failure, 'code' | 'm
       return { code: rule.code, message: `${engine}: ${meaning} It said: ${sentence(line)}` };
     }
   }
-  return byExitCode(engine, end);
+  return null;
+}
+
+/** An exception's line in a Python traceback, or the error a Rust program ends with. */
+const COMPLAINT = /(^|\s)((\w+\.)*\w*(Error|Exception)|Error): \S/;
+/** What the processes around the one that failed say of it. */
+const WRAPPER =
+  /Engine core initialization failed|EngineDeadError|EngineGenerateError|See (root cause|stack trace) above|(Shard|Webserver)(CannotStart|Failed)/i;
+
+/** The first error a log names: later ones follow from it. Null when there is none. */
+export function complaintIn(log: string): string | null {
+  const line = log.split('\n').find((text) => COMPLAINT.test(text) && !WRAPPER.test(text));
+  return line === undefined ? null : sentence(line);
 }
 
 function byExitCode(engine: string, { exitCode, logTail }: ContainerEnd): Pick<Failure, 'code' | 'message'> {
   const last = logTail.trimEnd().split('\n').at(-1);
-  const said = last ? ` Its last line: ${sentence(last)}` : ' It logged nothing.';
+  const complaint = complaintIn(logTail);
+  const said = complaint
+    ? ` It said: ${complaint}`
+    : last
+      ? ` Its last line: ${sentence(last)}`
+      : ' It logged nothing.';
   switch (exitCode) {
     case 0:
       return {
@@ -235,10 +263,12 @@ function byExitCode(engine: string, { exitCode, logTail }: ContainerEnd): Pick<F
 /** Longest piece of an engine's line that goes into a message; the whole line is in the log tail. */
 const MAX_SENTENCE = 300;
 
-/** An engine's log line without its time stamp, level and padding. */
+/** An engine's log line without its process, time stamp, level and padding. */
 function sentence(line: string): string {
   const text = line
     .replace(/^\d+(?:\.\d+){3} [A-Z] /, '')
+    .replace(/^\(\w+ pid=\d+\) /, '')
+    .replace(/^(ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ \[[^\]]*\] /, '')
     .replace(/\s+/g, ' ')
     .trim();
   return text.length > MAX_SENTENCE ? `${text.slice(0, MAX_SENTENCE)}…` : text;

@@ -37,6 +37,7 @@ export const ERRORS = {
   UNSUPPORTED_ARCH: { status: 400, retryable: false },
   FILE_MISSING: { status: 400, retryable: false },
   GPU_OOM: { status: 400, retryable: false },
+  GPU_BUSY: { status: 503, retryable: true },
   HOST_OOM: { status: 400, retryable: false },
   NO_GPU: { status: 400, retryable: false },
   DRIVER_TOO_OLD: { status: 400, retryable: false },

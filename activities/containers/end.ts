@@ -3,7 +3,7 @@ import type Docker from 'dockerode';
 import { engineNamed } from '../../engines/index.ts';
 import type { Failure } from '../../spec/errors.ts';
 import { secretsOf } from './create.ts';
-import { logTail } from './logs.ts';
+import { readLog, tailOf } from './logs.ts';
 
 /** Why a container that is not running ended, by its engine's rules; `null` stands for one that is gone. */
 export async function exitFailure(
@@ -17,11 +17,17 @@ export async function exitFailure(
       message: 'the container is gone: something other than this platform removed it',
     };
   }
-  return engineNamed(engine).classify({
+  const failure = engineNamed(engine).classify({
     exitCode: info.State.ExitCode,
     oomKilled: info.State.OOMKilled,
-    logTail: await logTail(docker, info.Id, secretsOf(info)),
+    logTail: await readLog(docker, info.Id, secretsOf(info)),
   });
+  return withLog(failure, failure.logTail ?? '');
+}
+
+/** A failure with as much of the log's end as one carries. */
+export function withLog(failure: Failure, log: string): Failure {
+  return log ? { ...failure, logTail: tailOf(log) } : failure;
 }
 
 /**

@@ -2,21 +2,24 @@ import { stripVTControlCharacters } from 'node:util';
 import type Docker from 'dockerode';
 import { redact } from './redact.ts';
 
-const MAX_LINES = 200;
+/** The cause stands above the tracebacks of everything that failed for it, in vLLM by hundreds of lines. */
+const MAX_LINES = 400;
+/** Of that log, against lines without an end. */
+const MAX_LOG_BYTES = 256 * 1024;
 /** What a `Failure` may carry. */
 const MAX_BYTES = 4096;
 /** Docker's framing of a container without a terminal: stream, three zero bytes, length (big-endian). */
 const HEADER_BYTES = 8;
 
 /**
- * The end of a container's log, both streams in the order they were written, secrets replaced, at most 200 lines and
- * 4 KiB. Empty when the log cannot be read: what is being reported matters more than its log.
+ * The last 400 lines of a container's log, both streams in the order they were written, secrets replaced. Empty when the
+ * log cannot be read: what is being reported matters more than its log. A failure carries only {@link tailOf} it.
  */
-export async function logTail(docker: Docker, id: string, secrets: readonly string[]): Promise<string> {
+export async function readLog(docker: Docker, id: string, secrets: readonly string[]): Promise<string> {
   try {
     const options = { stdout: true, stderr: true, tail: MAX_LINES, follow: false } as const;
     const frames: Buffer = await docker.getContainer(id).logs(options);
-    return tailOf(redact(readable(demultiplex(frames)), secrets));
+    return tailOf(redact(readable(demultiplex(frames)), secrets), MAX_LOG_BYTES);
   } catch {
     return '';
   }

@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import { causeIn, complaintIn } from '../../engines/failures.ts';
 import type { Failure } from '../../spec/errors.ts';
 import type { HttpProbe, ReplicaPlan } from '../../spec/lifecycle.ts';
 import type { ProbeOutcome } from './probe.ts';
@@ -43,17 +44,31 @@ function seen(port: number, health: HttpProbe | null, last: ProbeOutcome | null)
   }
 }
 
-/** A server that calls itself healthy and cannot do its work. */
-export function inferenceFailed({ readiness }: Known, path: string, outcome: ProbeOutcome): Failure {
+/**
+ * A server that calls itself healthy and cannot do its work. Where it broke down over the question, its log has the cause:
+ * a known one gives the failure its code, of another the engine's own sentence is repeated.
+ */
+export function inferenceFailed(
+  { readiness }: Known,
+  path: string,
+  outcome: ProbeOutcome,
+  log: string,
+): Failure {
   const what =
     outcome.kind === 'status'
       ? `answered ${outcome.status}${said(outcome.said)}`
       : outcome.kind === 'timeout'
         ? `gave no answer within ${outcome.timeoutMs / 1000} s`
         : 'closed the connection';
+  const message = `${readiness.engine} says it is healthy, but a first inference (${path}) ${what}`;
+  const refused = outcome.kind === 'status' && outcome.status < 500;
+  if (refused) return { code: 'INFERENCE_FAILED', message };
+  const cause = causeIn(readiness.engine, log);
+  if (cause) return { code: cause.code, message: `${message}. ${cause.message}` };
+  const complaint = complaintIn(log);
   return {
     code: 'INFERENCE_FAILED',
-    message: `${readiness.engine} says it is healthy, but a first inference (${path}) ${what}`,
+    message: complaint ? `${message}. Its log says: ${complaint}` : message,
   };
 }
 

@@ -4,8 +4,8 @@ import { EndpointsError, type Failure } from '../../spec/errors.ts';
 import type { HttpProbe, ReplicaPlan } from '../../spec/lifecycle.ts';
 import { addressOf, engineKeyOf, secretsOf } from '../containers/create.ts';
 import { inspectContainer } from '../containers/docker.ts';
-import { exitFailure, finalFailure } from '../containers/end.ts';
-import { logTail } from '../containers/logs.ts';
+import { exitFailure, finalFailure, withLog } from '../containers/end.ts';
+import { readLog } from '../containers/logs.ts';
 import { redact } from '../containers/redact.ts';
 import { inferenceFailed, notHealthy } from './diagnosis.ts';
 import { ask, listens, type ProbeOutcome } from './probe.ts';
@@ -43,7 +43,8 @@ export async function untilReady(waited: Waited): Promise<{ containerId: string;
   if (inference) {
     waited.onHealthy();
     const last = await repeat(container, deadline, () => container.ask(inference, deadline), isFinal);
-    if (last.kind !== 'ok') throw await container.fail(inferenceFailed(plan, inference.path, last));
+    if (last.kind !== 'ok')
+      throw await container.fail((log) => inferenceFailed(plan, inference.path, last, log));
   }
   if (!health && !inference) await untilListening(container);
   return { containerId: container.id, address: container.address };
@@ -68,7 +69,7 @@ async function repeat(
     const outcome = await question();
     if (outcome.kind === 'ok' || final(outcome)) return outcome;
     await container.look();
-    if (Date.now() >= deadline) throw await container.fail(notHealthy(container.plan, outcome));
+    if (Date.now() >= deadline) throw await container.fail(() => notHealthy(container.plan, outcome));
     const pause = Math.max(FIRST_PAUSE_MS, (Date.now() - started) * PAUSE_SHARE);
     await sleep(Math.min(MAX_PAUSE_MS, pause), undefined, { signal: container.signal });
   }
@@ -135,13 +136,10 @@ class Container {
     return ask(this.address, { ...probe, timeoutMs }, this.#key, this.signal);
   }
 
-  /** What to throw: the failure with the end of the log. What the engine said may hold a secret too. */
-  async fail(failure: Failure) {
-    const tail = await logTail(this.#docker, this.id, this.#secrets);
-    return finalFailure({
-      ...failure,
-      message: redact(failure.message, this.#secrets),
-      ...(tail ? { logTail: tail } : {}),
-    });
+  /** What to throw: the failure that `describe` reads out of the log. What the engine said may hold a secret too. */
+  async fail(describe: (log: string) => Failure) {
+    const log = await readLog(this.#docker, this.id, this.#secrets);
+    const failure = describe(log);
+    return finalFailure(withLog({ ...failure, message: redact(failure.message, this.#secrets) }, log));
   }
 }

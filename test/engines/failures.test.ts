@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { classifyEnd, FAILURE_RULES } from '../../engines/failures.ts';
-import type { ErrorCode } from '../../spec/errors.ts';
+import { classifyEnd, complaintIn, FAILURE_RULES } from '../../engines/failures.ts';
+import { ERRORS, type ErrorCode } from '../../spec/errors.ts';
 
 /** Ends of logs in the shape engines write them, and what each is to be called. */
 const LOGS: [string, ErrorCode, string][] = [
@@ -75,6 +75,7 @@ const LOGS: [string, ErrorCode, string][] = [
   ['unknown flag', 'BAD_ARGS', 'error: invalid argument: --bogus'],
   ['bad value', 'BAD_ARGS', 'error while handling argument "--ctx-size": stoi\n\nusage:'],
   ['argparse', 'BAD_ARGS', 'api_server.py: error: unrecognized arguments: --bogus'],
+  ['click', 'BAD_ARGS', '╭─ Error ─╮\n│ No such option: --bogus │\n╰─────────╯'],
   ['clap', 'BAD_ARGS', "error: unexpected argument '--bogus' found"],
   [
     'context',
@@ -91,7 +92,7 @@ const LOGS: [string, ErrorCode, string][] = [
   ['KV cache', 'GPU_OOM', 'llama_init_from_model: failed to allocate buffer for kv cache'],
   [
     'busy GPU',
-    'GPU_OOM',
+    'GPU_BUSY',
     'ValueError: Free memory on device (1.2/22 GiB) on startup is less than desired GPU memory utilization',
   ],
   ['no driver', 'NO_GPU', 'RuntimeError: No CUDA GPUs: no CUDA-capable device is detected'],
@@ -111,6 +112,73 @@ const LOGS: [string, ErrorCode, string][] = [
   ['CPU', 'CPU_ISA', 'Illegal instruction (core dumped)'],
   ['port', 'PORT_IN_USE', '[Errno 98] error while attempting to bind: address already in use'],
   ['network', 'HUB_UNREACHABLE', 'socket.gaierror: [Errno -3] Temporary failure in name resolution'],
+  // Other wordings of the same
+  ['gated, by its class', 'HUB_GATED', 'huggingface_hub.errors.GatedRepoError: 401 Client Error.'],
+  [
+    'gated, not asked for',
+    'HUB_GATED',
+    'Access to model x/y is restricted and you are not in the authorized list.',
+  ],
+  ['no repository, by its class', 'HUB_NOT_FOUND', 'huggingface_hub.errors.RepositoryNotFoundError: 401'],
+  [
+    'no repository, as a sentence',
+    'HUB_NOT_FOUND',
+    'Repository Not Found for url: https://huggingface.co/api/models/x/y.',
+  ],
+  [
+    'no repository, by status',
+    'HUB_NOT_FOUND',
+    'requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://huggingface.co/x/y/resolve/main/z',
+  ],
+  [
+    'no revision, as a sentence',
+    'HUB_REVISION',
+    'Revision Not Found for url: https://huggingface.co/api/models/x/y/revision/v9.',
+  ],
+  ['no revision, by its name', 'HUB_REVISION', 'Invalid rev id: v9'],
+  ['no entry', 'FILE_MISSING', 'huggingface_hub.errors.EntryNotFoundError: 404'],
+  ['no path', 'FILE_MISSING', 'cannot open: No such file or directory: /repository/tokenizer.model'],
+  ['cut-off file', 'NO_USABLE_FILE', 'gguf_init_from_file: failed to read magic'],
+  ['clap: excluded', 'BAD_ARGS', "error: the argument '--sharded <SHARDED>' cannot be used multiple times"],
+  ['clap: missing', 'BAD_ARGS', 'error: the following required arguments were not provided:'],
+  ['no program', 'BAD_ARGS', 'exec: "nosuch": executable file not found in $PATH'],
+  ['CUDA buffer', 'GPU_OOM', 'llama_model_load: error loading model: unable to allocate CUDA0 buffer'],
+  ['no toolkit', 'NO_GPU', 'could not select device driver "nvidia" with capabilities: [[gpu]]'],
+  [
+    'driver behind the runtime',
+    'NO_GPU',
+    'CUDA error: CUDA driver version is insufficient for CUDA runtime version',
+  ],
+  [
+    'no kernel',
+    'UNSUPPORTED_ARCH',
+    'RuntimeError: CUDA error: no kernel image is available for execution on the device',
+  ],
+  ['bus error', 'HOST_OOM', 'Fatal Python error: Bus error'],
+  [
+    'data loaders',
+    'HOST_OOM',
+    'ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).',
+  ],
+  ['eviction', 'HOST_OOM', 'Workload evicted, storage limit exceeded (100Gi)'],
+  ['host memory', 'HOST_OOM', 'OSError: [Errno 12] Cannot allocate memory'],
+  ['quota of the disk', 'DISK_FULL', 'OSError: [Errno 122] Disk quota exceeded'],
+  [
+    'llama.cpp: port',
+    'PORT_IN_USE',
+    "start: couldn't bind HTTP server socket, hostname: 0.0.0.0, port: 8080",
+  ],
+  ['resolver', 'HUB_UNREACHABLE', 'curl: (6) Could not resolve host: huggingface.co'],
+  [
+    'Hub too busy',
+    'HUB_UNREACHABLE',
+    '429 Client Error: Too Many Requests for url: https://huggingface.co/x',
+  ],
+  [
+    'Hub too slow',
+    'HUB_UNREACHABLE',
+    "HTTPSConnectionPool(host='huggingface.co', port=443): Read timed out. (read timeout=10)",
+  ],
   // vLLM
   [
     'vLLM: context, with the longest that fits',
@@ -281,6 +349,16 @@ describe('why a container ended', () => {
     }
   });
 
+  it('has an example of every wording of every rule', () => {
+    const lines = LOGS.flatMap(([, , log]) => log.split('\n'));
+    const missing = FAILURE_RULES.flatMap(({ pattern }) =>
+      wordings(pattern.source).filter(
+        (wording) => !lines.some((line) => new RegExp(wording, 'i').test(line)),
+      ),
+    );
+    assert.deepEqual(missing, []);
+  });
+
   it("repeats the engine's own sentence without its time stamp", () => {
     const { message } = classifyEnd('llama.cpp', end('0.00.041.953 E gguf: failed to open GGUF file   x'));
     assert.match(message, /It said: gguf: failed to open GGUF file x$/);
@@ -321,9 +399,53 @@ describe('why a container ended', () => {
     assert.equal(classifyEnd('llama.cpp', end('CUDA out of memory', 137, true)).code, 'HOST_OOM');
   });
 
+  describe('an error that no rule knows', () => {
+    const log = [
+      '(EngineCore_DP0 pid=20) ERROR 11-26 05:00:01 [core.py:843] EngineCore encountered a fatal error.',
+      '(EngineCore_DP0 pid=20) ERROR 11-26 05:00:01 [core.py:843] Traceback (most recent call last):',
+      '(EngineCore_DP0 pid=20) ERROR 11-26 05:00:01 [core.py:843] RuntimeError: Invalid CPU attention head_dim: 16',
+      '(APIServer pid=7) ERROR 11-26 05:00:02 [async_llm.py:525] vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.',
+      'RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}',
+    ].join('\n');
+
+    it('is repeated as the engine said it first, without process, time and place', () => {
+      assert.equal(complaintIn(log), 'RuntimeError: Invalid CPU attention head_dim: 16');
+      const { code, message } = classifyEnd('vLLM', end(log));
+      assert.equal(code, 'UNKNOWN');
+      assert.match(message, /It said: RuntimeError: Invalid CPU attention head_dim: 16$/);
+    });
+
+    it('in Rust is the line that follows "Error:"', () => {
+      assert.equal(complaintIn('INFO starting\nError: Could not start\n'), 'Error: Could not start');
+    });
+
+    it('is none where nothing complains', () => {
+      for (const quiet of ['', 'all is well', 'errors: 0', 'Error: ShardCannotStart'])
+        assert.equal(complaintIn(quiet), null, quiet);
+    });
+  });
+
+  it('what passes by itself is tried again, what does not is final', () => {
+    const again = new Set(LOGS.map(([, code]) => code).filter((code) => ERRORS[code].retryable));
+    assert.deepEqual([...again].sort(), ['GPU_BUSY', 'HUB_UNREACHABLE', 'PORT_IN_USE']);
+  });
+
   it('says so when nothing was logged', () => {
     const failure = classifyEnd('The container', end(''));
     assert.match(failure.message, /It logged nothing\.$/);
     assert.equal('logTail' in failure, false);
   });
 });
+
+/** The alternatives of a pattern that are not inside a group. */
+function wordings(source: string): string[] {
+  const found = [''];
+  let depth = 0;
+  for (const part of source.match(/\\.|\[(?:\\.|[^\]])*\]|./g) ?? []) {
+    if (part === '(') depth += 1;
+    if (part === ')') depth -= 1;
+    if (part === '|' && depth === 0) found.push('');
+    else found.push(`${found.pop()}${part}`);
+  }
+  return found;
+}

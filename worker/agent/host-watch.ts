@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { engineKeyOf, secretsOf } from '../../activities/containers/create.ts';
 import { inspectContainer, removeContainer } from '../../activities/containers/docker.ts';
-import { exitFailure } from '../../activities/containers/end.ts';
-import { logTail } from '../../activities/containers/logs.ts';
+import { exitFailure, withLog } from '../../activities/containers/end.ts';
+import { readLog } from '../../activities/containers/logs.ts';
 import type { ReplicaRecord, ReplicaRecords } from '../../activities/containers/records.ts';
 import { redact } from '../../activities/containers/redact.ts';
 import { stoppedAnswering } from '../../activities/health/diagnosis.ts';
@@ -153,12 +153,10 @@ export class HostWatch {
     await this.#tell(record, async () => {
       const secrets = info ? secretsOf(info) : [];
       const failure = stoppedAnswering(record.plan, silence.outcome, Date.now() - silence.since);
-      const tail = await logTail(docker, id, secrets);
-      return {
-        ...failure,
-        message: redact(failure.message, secrets),
-        ...(tail ? { logTail: tail } : {}),
-      };
+      return withLog(
+        { ...failure, message: redact(failure.message, secrets) },
+        await readLog(docker, id, secrets),
+      );
     });
   }
 
