@@ -1,18 +1,8 @@
-import {
-  type CustomImage,
-  type HuggingfaceImage,
-  type Image,
-  type ImageVariant,
-  type LlamacppImage,
-  type SglangImage,
-  type TeiImage,
-  type TgiImage,
-  type VllmImage,
-  variantOf,
-} from '../spec/images.ts';
+import { type Image, type ImageVariant, type VariantSettings, variantOf } from '../spec/images.ts';
 import { custom } from './custom.ts';
 import type { Engine } from './engine.ts';
 import { huggingface } from './huggingface.ts';
+import { infinity } from './infinity.ts';
 import { llamacpp } from './llamacpp.ts';
 import { sglang } from './sglang.ts';
 import { tei } from './tei.ts';
@@ -20,14 +10,7 @@ import { tgi } from './tgi.ts';
 import { vllm } from './vllm.ts';
 
 /** The settings of any engine. */
-export type EngineSettings =
-  | CustomImage
-  | HuggingfaceImage
-  | LlamacppImage
-  | SglangImage
-  | TeiImage
-  | TgiImage
-  | VllmImage;
+export type EngineSettings = VariantSettings['settings'];
 
 /**
  * The engine that runs an image, and the settings to hand to its functions: always these two together, as in
@@ -42,6 +25,7 @@ export function engineFor(image: Image): { engine: Engine<EngineSettings>; setti
 export const ENGINES: Readonly<Record<ImageVariant, Engine<EngineSettings>>> = {
   custom,
   huggingface,
+  infinity,
   llamacpp,
   sGLang: sglang,
   tei,

@@ -26,6 +26,14 @@ const HEALTH_TIMEOUT_MS = 5000;
 const STOP_GRACE_MS = 60_000;
 const SHM_GIB = 32;
 const KEY_VARIABLE = 'ENGINE_API_KEY';
+/**
+ * Pinned buffers for transfers to the GPU, and deep stacks in its kernels' compiler. Without GPUs neither is needed, and a
+ * Docker engine without the right to raise limits would refuse the container.
+ */
+const GPU_ULIMITS = [
+  { name: 'memlock', soft: -1, hard: -1 },
+  { name: 'stack', soft: 67_108_864, hard: 67_108_864 },
+];
 
 /** The images have no entrypoint. This form is understood by all versions; `sglang serve` only by new ones. */
 const COMMAND = ['python3', '-m', 'sglang.launch_server'];
@@ -85,11 +93,7 @@ export const sglang: Engine<SglangImage> = {
       port: settings.port ?? DEFAULT_PORT,
       ...limitsOf(instance),
       shmBytes: sharedMemory(instance, SHM_GIB),
-      // Pinned buffers for transfers to the GPU, and deep stacks in its kernels' compiler.
-      ulimits: [
-        { name: 'memlock', soft: -1, hard: -1 },
-        { name: 'stack', soft: 67_108_864, hard: 67_108_864 },
-      ],
+      ...(instance.gpus > 0 ? { ulimits: GPU_ULIMITS } : {}),
       gpus: input.gpus,
       stopSignal: 'SIGTERM',
       stopGraceMs: STOP_GRACE_MS,

@@ -1,30 +1,25 @@
 import { z } from 'zod';
 import {
-  type CustomImage,
   customImage,
-  type HuggingfaceImage,
   huggingfaceImage,
-  type LlamacppImage,
+  infinityImage,
   llamacppImage,
-  type SglangImage,
   sglangImage,
-  type TeiImage,
-  type TgiImage,
   teiImage,
   tgiImage,
-  type VllmImage,
   vllmImage,
 } from './images/containers.ts';
 
 export * from './images/containers.ts';
 
 /**
- * The `model.image` variants this installation can run, by the public API's keys. Exactly one key is given; one that is
- * not here is refused by name.
+ * The `model.image` variants this installation can run, by the public API's keys, and `infinity`, which is our own. Exactly
+ * one key is given; one that is not here is refused by name.
  */
 export const IMAGE_VARIANTS = {
   custom: customImage,
   huggingface: huggingfaceImage,
+  infinity: infinityImage,
   llamacpp: llamacppImage,
   sGLang: sglangImage,
   tei: teiImage,
@@ -33,33 +28,17 @@ export const IMAGE_VARIANTS = {
 } as const;
 export type ImageVariant = keyof typeof IMAGE_VARIANTS;
 
-export type Image =
-  | { custom: CustomImage }
-  | { huggingface: HuggingfaceImage }
-  | { llamacpp: LlamacppImage }
-  | { sGLang: SglangImage }
-  | { tei: TeiImage }
-  | { tgi: TgiImage }
-  | { vLLM: VllmImage };
+type SettingsOf<Variant extends ImageVariant> = z.infer<(typeof IMAGE_VARIANTS)[Variant]>;
 
-export type VariantSettings =
-  | { variant: 'custom'; settings: CustomImage }
-  | { variant: 'huggingface'; settings: HuggingfaceImage }
-  | { variant: 'llamacpp'; settings: LlamacppImage }
-  | { variant: 'sGLang'; settings: SglangImage }
-  | { variant: 'tei'; settings: TeiImage }
-  | { variant: 'tgi'; settings: TgiImage }
-  | { variant: 'vLLM'; settings: VllmImage };
+/** Exactly one variant's key with its settings. */
+export type Image = { [V in ImageVariant]: { [K in V]: SettingsOf<V> } }[ImageVariant];
+
+export type VariantSettings = { [V in ImageVariant]: { variant: V; settings: SettingsOf<V> } }[ImageVariant];
 
 /** The one variant of an image and its settings. */
 export function variantOf(image: Image): VariantSettings {
-  if ('custom' in image) return { variant: 'custom', settings: image.custom };
-  if ('huggingface' in image) return { variant: 'huggingface', settings: image.huggingface };
-  if ('llamacpp' in image) return { variant: 'llamacpp', settings: image.llamacpp };
-  if ('sGLang' in image) return { variant: 'sGLang', settings: image.sGLang };
-  if ('tei' in image) return { variant: 'tei', settings: image.tei };
-  if ('tgi' in image) return { variant: 'tgi', settings: image.tgi };
-  return { variant: 'vLLM', settings: image.vLLM };
+  const [[variant, settings] = []] = Object.entries(image);
+  return { variant, settings } as VariantSettings;
 }
 
 /** Older clients write `health_route`; the rest of the wire format is camelCase. */

@@ -103,6 +103,11 @@ export const teiImage = baseContainer.extend({
   pooling: z.enum(['cls', 'mean', 'splade', 'last-token']).nullish(),
 });
 
+export const infinityImage = baseContainer.extend({
+  /** Texts computed at once. Left out, 32. */
+  batchSize: z.int().min(1).max(4096).nullish(),
+});
+
 /** The Inference Toolkit: nothing to set, the platform chooses the image. */
 export const huggingfaceImage = z.object({});
 
@@ -112,4 +117,5 @@ export type VllmImage = z.infer<typeof vllmImage>;
 export type SglangImage = z.infer<typeof sglangImage>;
 export type TgiImage = z.infer<typeof tgiImage>;
 export type TeiImage = z.infer<typeof teiImage>;
+export type InfinityImage = z.infer<typeof infinityImage>;
 export type HuggingfaceImage = z.infer<typeof huggingfaceImage>;

@@ -291,7 +291,7 @@ describe('image settings', () => {
     [
       'a variant that does not exist',
       { hfServe: { url: 'x' } },
-      /hfServe.*custom, huggingface, llamacpp, sGLang, tei, tgi, vLLM/,
+      /hfServe.*custom, huggingface, infinity, llamacpp, sGLang, tei, tgi, vLLM/,
     ],
     ['another spelling of a variant', { vllm: { url: 'x' } }, /unknown image variant 'vllm'/],
     ['a variant without url', { tgi: {} }, /url/],
