@@ -59,6 +59,7 @@ describe('api: description', () => {
       'POST /v2/endpoint/{namespace}/{name}/scale-to-zero',
       'GET /v2/endpoint/{namespace}/{name}/replica',
       'GET /v2/endpoint/{namespace}/{name}/open-metrics',
+      'GET /v2/endpoint/{namespace}/{name}/usage',
       'GET /v2/provider',
       'GET /v2/provider/{namespace}',
       'GET /v2/audit-logs/{namespace}',
@@ -117,6 +118,15 @@ describe('api: description', () => {
         '/v2/endpoint/alice/described/schedules/day',
         method === 'put' ? { minReplica: 1 } : undefined,
       ]),
+      ...['response-status-code', 'response-elapsed', 'pending-request'].map(
+        (graph): [string, string, string, object] => [
+          'post',
+          `/v2/endpoint/{namespace}/{name}/metrics/${graph}`,
+          `/v2/endpoint/alice/described/metrics/${graph}`,
+          { step: '5m' },
+        ],
+      ),
+      ['get', '/v2/endpoint/{namespace}/{name}/usage', '/v2/endpoint/alice/described/usage'],
       ['get', '/v2/provider', '/v2/provider'],
       ['get', '/v2/provider/{namespace}', '/v2/provider/alice'],
       ['get', '/v2/audit-logs/{namespace}', '/v2/audit-logs/alice'],
