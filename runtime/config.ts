@@ -47,6 +47,8 @@ export const platformConfigSchema = z.strictObject({
     maxHoldSeconds: seconds,
     maxHeldRequests: z.int().nonnegative(),
     maxHeldBytes: z.int().nonnegative(),
+    maxHeldRequestsTotal: z.int().nonnegative().default(5000),
+    maxHeldBytesTotal: z.int().nonnegative().default(268_435_456),
     replayBodyBytes: z.int().nonnegative(),
     accessLog: z.strictObject({ sample: z.number().min(0).max(1) }).default({ sample: 0 }),
     slowHeadSeconds: seconds.default(30),

@@ -6,6 +6,7 @@ import { z } from 'zod';
  * the site's, null is none at all.
  */
 
+const seconds = z.number().positive().max(86_400);
 const count = z.int().min(1).max(1_000_000_000);
 /** One address or a block of them, IPv4 or IPv6. */
 export const addressBlock = z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], {
@@ -41,6 +42,35 @@ export const gatewaySettings = z
     allowedIps: z.array(addressBlock).min(1).max(1000).nullish(),
     /** Requests of one session go to one replica. The cookie is set by the gateway where a request has none. */
     session: session.nullish(),
+    /** How long an engine may take; without a limit as long as the client waits. */
+    timeouts: z
+      .strictObject({
+        /** From a replica being asked to the first byte of its answer's body. */
+        firstByteSeconds: seconds.nullish(),
+        /** Between two parts of the answer. */
+        idleSeconds: seconds.nullish(),
+        /** From the request to the end of the answer, waiting for a replica included. */
+        totalSeconds: seconds.nullish(),
+      })
+      .nullish(),
+    /** Callers of event streams get the head and comments while they wait for a replica. */
+    holdComments: z.boolean().nullish(),
+    /** Web pages of these origins may call the endpoint; without, the engine's own answers decide. */
+    cors: z
+      .strictObject({
+        origins: z
+          .array(
+            z
+              .string()
+              .regex(
+                /^(?:\*|https?:\/\/[^\s/?#@,]+)$/,
+                "not an origin: write it as 'https://example.org' or '*'",
+              ),
+          )
+          .min(1)
+          .max(100),
+      })
+      .nullish(),
   })
   .meta({ id: 'EndpointGateway' });
 export type GatewaySettings = z.infer<typeof gatewaySettings>;

@@ -13,6 +13,8 @@ export const ANSWERS = {
   tooLarge: { status: 413, code: 'TOO_LARGE' },
   rateLimited: { status: 429, code: 'TOO_MANY_REQUESTS' },
   upstreamFailed: { status: 502, code: 'UPSTREAM_FAILED' },
+  /** The engine took longer than the endpoint allows. */
+  timedOut: { status: 504, code: 'TIMEOUT' },
   /** The endpoint has failed: waiting would not help. */
   failed: { status: 503, code: 'ENDPOINT_FAILED' },
   /** No replica became ready while the request was held. */
@@ -31,6 +33,8 @@ export interface Refusal {
   readonly state?: EndpointState;
   /** When to come again; instead of what the table says. */
   readonly retryAfterSeconds?: number;
+  /** 1 for the request that would have been next. */
+  readonly queuePosition?: number;
   /** Further headers: name, value, name, value. */
   readonly headers?: readonly string[];
 }
@@ -64,13 +68,20 @@ export function answerOf(
   if (retryAfterSeconds) headers.push('retry-after', String(retryAfterSeconds));
   if (answer.status === 401) headers.push('www-authenticate', 'Bearer');
   if (refusal.state) headers.push('x-endpoint-state', refusal.state);
+  if (refusal.queuePosition) headers.push('x-queue-position', String(refusal.queuePosition));
   if (refusal.headers) headers.push(...refusal.headers);
   return { status: answer.status, headers, body };
 }
 
 /** Answers a request whose response has not begun. */
-export function refuse(res: ServerResponse, requestId: string, refusal: Refusal): void {
+export function refuse(
+  res: ServerResponse,
+  requestId: string,
+  refusal: Refusal,
+  further: readonly string[] | null = null,
+): void {
   const { status, headers, body } = answerOf(refusal, requestId);
+  if (further) headers.push(...further);
   res.writeHead(status, headers);
   res.end(body);
 }

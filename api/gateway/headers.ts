@@ -31,6 +31,7 @@ const NOT_PASSED_ON = new Set([
   'x-forwarded-prefix',
   'x-request-id',
   'x-scale-up-timeout',
+  'x-hold-comments',
 ]);
 
 const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;

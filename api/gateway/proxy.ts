@@ -3,7 +3,9 @@ import type { Dispatcher } from 'undici';
 import type { AccessEntry, AccessLog } from './access-log.ts';
 import { type BodyLimit, BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
 import type { Connection } from './connections.ts';
-import { bodyTooLarge, type Refusal, refuse } from './errors.ts';
+import { withCors } from './cors.ts';
+import { Deadlines } from './deadlines.ts';
+import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
 import type { Pass } from './limits.ts';
 import type { Ticket } from './load.ts';
@@ -15,6 +17,7 @@ import { Seek, type SeekContext, type Seeker } from './seek.ts';
 import { sessionOf } from './session.ts';
 import { type Endpoint, endpointKey } from './snapshot.ts';
 import { AnswerEnds } from './tokens-used.ts';
+import { errorEvent, WaitingStream, wantsEventStream } from './waiting.ts';
 
 export interface ExchangeContext extends SeekContext {
   readonly metrics: Metrics;
@@ -36,6 +39,8 @@ export interface ExchangeInput {
   readonly ticket: Ticket;
   /** Of the endpoint and the caller's token. */
   readonly account: Account;
+  /** For a web page that the endpoint lets in or not; null when it is no page, or the engine's matter. */
+  readonly cors: readonly string[] | null;
   /** Null when the endpoint has no limits. */
   readonly pass: Pass | null;
   readonly holdMs: number;
@@ -44,6 +49,8 @@ export interface ExchangeInput {
   readonly expectsContinue: boolean;
 }
 
+/** Of an answer that is no event stream, where one had begun already: more of it says no more. */
+const MAX_INSTEAD_BYTES = 64 * 1024;
 /** Attempts after the first one, for a request that may have reached an engine. */
 const MAX_RETRIES = 2;
 /** Replicas that may end under one request before its caller is told. */
@@ -79,8 +86,18 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #firstByteAt = 0;
   /** Null unless the answer may say how many tokens it cost. */
   #ends: AnswerEnds | null = null;
+  /** Null unless the endpoint has time limits. */
+  #deadlines: Deadlines | null = null;
+  /** Null unless the caller is told that it waits. */
+  #waiting: WaitingStream | null = null;
+  /** What the engine answered instead of an event stream, after the head of one had gone out. */
+  #instead: Buffer[] | null = null;
+  /** Of the answer, or of the refusal; 0 as long as there is none. */
+  #status = 0;
   #eventStream = false;
   #clientGone = false;
+  /** The request has its answer, and what becomes of the attempt means nothing. */
+  #abandoned = false;
 
   constructor(input: ExchangeInput) {
     this.#in = input;
@@ -89,7 +106,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   }
 
   begin(): void {
-    const { req, res, replayBodyBytes, expectsContinue } = this.#in;
+    const { req, res, endpoint, replayBodyBytes, expectsContinue } = this.#in;
+    const timeouts = endpoint.policy?.timeouts;
+    if (timeouts) this.#deadlines = new Deadlines(timeouts, (what) => this.#onLate(what));
     res.on('close', () => this.#onClose());
     res.on('timeout', () => this.#onIdle());
     if (expectsContinue) res.writeContinue();
@@ -133,22 +152,46 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     else req.socket.setTimeout(context.slowClientMs);
   }
 
-  /** The request is wrong in a way that shows only as it comes in. */
+  #onLate(what: string): void {
+    const { endpoint } = this.#in;
+    this.#abandon({
+      kind: 'timedOut',
+      message: `endpoint ${endpointKey(endpoint)} gave up on the request: ${what}; ask for less, or have its owner allow more time`,
+      state: endpoint.state,
+    });
+  }
+
+  /** Enough of this request, whatever becomes of the attempt that is under way. */
   #abandon(refusal: Refusal): void {
     const { res } = this.#in;
     this.#seek.cancel();
-    // Without a target the end of the attempt means nothing.
-    this.#target = null;
+    this.#abandoned = true;
     this.#controller?.abort(new Error(refusal.kind));
-    res.shouldKeepAlive = false;
-    if (res.headersSent) res.destroy();
+    if (!res.headersSent) res.shouldKeepAlive = false;
+    if (this.#answered) this.#breakOff(refusal.message);
     else this.refused(refusal);
+  }
+
+  /** Waits for a replica now: an event stream's caller who has asked for it is told so. */
+  held(): void {
+    const { req, res, endpoint, requestId, cors } = this.#in;
+    if (this.#waiting === null) {
+      const wish = req.headers['x-hold-comments'];
+      const asked = wish === undefined ? endpoint.policy?.holdComments === true : wish !== '0';
+      const body = this.#body instanceof BufferedBody ? this.#body.buffer : null;
+      if (!asked || !wantsEventStream(req.headers.accept, body)) return;
+      const headers = ['x-request-id', requestId, ...(this.#in.pass?.headers ?? []), ...(cors ?? [])];
+      this.#waiting = new WaitingStream(res, headers, () => this.#seek.status);
+    }
+    this.#waiting.start();
   }
 
   found(target: Target): void {
     const { req, endpoint, path, requestId, ticket } = this.#in;
     const body = this.#body;
     if (body === null || this.#clientGone) return;
+    this.#waiting?.stop();
+    this.#deadlines?.asked();
     if (this.#headers === null) {
       this.#headers = requestHeaders(req, requestId, `/${endpointKey(endpoint)}`);
       // undici states the length of a body in memory by itself.
@@ -171,7 +214,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#started = true;
     const connection = this.#connection;
     if (connection !== null) this.#reusedConnection = ++connection.uses > 1;
-    if (this.#clientGone || this.#refused) controller.abort(new Error('client left'));
+    if (this.#clientGone || this.#abandoned) controller.abort(new Error('client left'));
   }
 
   /** First byte from the engine. */
@@ -188,26 +231,42 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     if (status < 200) return;
     const { context, res, requestId, ticket } = this.#in;
     const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
-    const out = responseHeaders(raw, requestId, this.#target?.replicaId ?? '');
-    if (this.#in.pass) out.push(...this.#in.pass.headers);
-    if (this.#cookie !== null) out.push('set-cookie', this.#cookie);
-    if (context.leaving()) res.shouldKeepAlive = false;
-    if (statusMessage) res.writeHead(status, statusMessage, out);
-    else res.writeHead(status, out);
+    const type = String(headers['content-type']);
+    const encoded = headers['content-encoding'] !== undefined;
+    this.#status = status;
+    if (this.#waiting?.began) {
+      if (status !== 200 || encoded || !type.startsWith('text/event-stream')) this.#instead = [];
+    } else {
+      const out = this.#head(responseHeaders(raw, requestId, this.#target?.replicaId ?? ''));
+      if (context.leaving()) res.shouldKeepAlive = false;
+      if (statusMessage) res.writeHead(status, statusMessage, out);
+      else res.writeHead(status, out);
+    }
     this.#answered = true;
     ticket.answer();
     if (this.#target) context.replicas.note(this.#target, isFault(status));
     const now = performance.now();
     this.#in.account.answered(now);
     context.metrics.answered(status, now - this.#beganAt);
-    const type = String(headers['content-type']);
-    if (!headers['content-encoding']) {
+    if (!encoded) {
       this.#eventStream = type.startsWith('text/event-stream');
       if (status < 300 && (this.#eventStream || type.startsWith('application/json')))
         this.#ends = new AnswerEnds();
     }
+    // What the client reads is one, whatever came from the engine.
+    if (this.#waiting?.began) this.#eventStream = true;
     // With a body in the same packet the head goes out together with it; otherwise now, before the first chunk.
     process.nextTick(flushHead, this);
+  }
+
+  /** The engine's headers with what the gateway has to say. */
+  #head(out: string[]): string[] {
+    const { pass, cors } = this.#in;
+    if (pass) out.push(...pass.headers);
+    if (this.#cookie !== null) out.push('set-cookie', this.#cookie);
+    const heldMs = this.#seek.heldMs;
+    if (heldMs !== null) out.push('x-held-ms', String(heldMs));
+    return cors ? withCors(out, cors) : out;
   }
 
   /** Sends the head of a response whose body has not begun. */
@@ -224,12 +283,19 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     }
     this.#bytes += chunk.length;
     this.#ends?.note(chunk);
+    this.#deadlines?.part();
+    if (this.#instead !== null) {
+      if (this.#bytes <= MAX_INSTEAD_BYTES) this.#instead.push(chunk);
+      return;
+    }
     if (res.write(chunk)) return;
     controller.pause();
     res.once('drain', () => controller.resume());
   }
 
   onResponseEnd(): void {
+    this.#deadlines?.end();
+    if (this.#instead !== null) this.#in.res.write(this.#insteadEvent(this.#instead));
     this.#connection?.release();
     this.#connection = null;
     this.#in.ticket.close();
@@ -242,10 +308,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#connection?.discard();
     this.#connection = null;
     this.#in.ticket.leave();
-    if (this.#clientGone || target === null) return;
+    if (this.#clientGone || this.#abandoned || target === null) return;
+    this.#deadlines?.leave();
     const code = 'code' in error ? error.code : undefined;
-    if (this.#answered) this.#breakOff(target);
-    else if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
+    if (this.#answered) {
+      if (!isFault(this.#status)) this.#in.context.replicas.brokeOff(target);
+      this.#breakOff('the replica ended before its answer did');
+    } else if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
       this.refused({ kind: 'badRequest', message: `the request cannot be passed on: ${error.message}` });
     else this.#tryAgain(target, code);
   }
@@ -297,25 +366,35 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   refused(refusal: Refusal): void {
     const { context, res, requestId, ticket } = this.#in;
     ticket.close();
+    this.#waiting?.stop();
+    this.#deadlines?.end();
     this.#refused = true;
     context.metrics.refused(refusal.kind);
-    if (!this.#clientGone) refuse(res, requestId, refusal);
+    if (this.#clientGone) return;
+    const { status, code } = ANSWERS[refusal.kind];
+    this.#status = status;
+    if (this.#waiting?.began) res.end(errorEvent({ message: refusal.message, type: code, code: status }));
+    else refuse(res, requestId, refusal, this.#in.cors);
+  }
+
+  /** What the engine says instead of a stream, as an event. */
+  #insteadEvent(chunks: readonly Buffer[]): string {
+    const text = Buffer.concat(chunks).toString();
+    return errorEvent({ message: text, type: 'upstream_error', code: this.#status });
   }
 
   /** The engine broke off in the middle: the client must not take what it has for the whole. */
-  #breakOff(target: Target): void {
+  #breakOff(message: string): void {
     const { context, res, ticket } = this.#in;
-    if (!isFault(res.statusCode)) context.replicas.brokeOff(target);
     ticket.close();
+    this.#deadlines?.end();
     this.#brokenOff = true;
     context.metrics.brokeOff();
     if (!this.#eventStream) {
       res.destroy();
       return;
     }
-    const error = { message: 'the replica ended before its answer did', type: 'upstream_error', code: 502 };
-    // The blank line ends whatever event was cut in two.
-    res.write(`\n\nevent: error\ndata: ${JSON.stringify({ error })}\n\n`, () => res.destroy());
+    res.write(errorEvent({ message, type: 'upstream_error', code: 502 }), () => res.destroy());
   }
 
   #onClose(): void {
@@ -323,19 +402,21 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#meter();
     if (this.#in.res.writableFinished) return;
     this.#clientGone = true;
+    this.#waiting?.stop();
+    this.#deadlines?.end();
     this.#in.ticket.close();
     this.#seek.cancel();
     this.#controller?.abort(new Error('client left'));
   }
 
   #meter(): void {
-    const { res, account, pass } = this.#in;
+    const { account, pass } = this.#in;
     const now = performance.now();
     const tokens = this.#ends?.tokensUsed();
     const promptTokens = tokens?.prompt ?? 0;
     const completionTokens = tokens?.completion ?? 0;
     account.end(now, minuteOf(Date.now()), {
-      status: res.headersSent ? res.statusCode : 0,
+      status: this.#status,
       replicaId: this.#target?.replicaId ?? '',
       answered: this.#answered,
       ms: now - this.#beganAt,

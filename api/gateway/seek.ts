@@ -26,6 +26,8 @@ const MAX_RETRIES = 2;
 export interface Seeker {
   found(target: Target): void;
   refused(refusal: Refusal): void;
+  /** The request waits now. */
+  held?(): void;
 }
 
 /** Finds a replica for one request: at once where one can be had, else by waking the endpoint and waiting. */
@@ -37,7 +39,10 @@ export class Seek {
   readonly #until: number;
   readonly #seeker: Seeker;
   #leave: (() => void) | null = null;
+  /** Its place in the queue, while it is in one. */
+  #place: (() => number) | null = null;
   #bytes = 0;
+  #heldAt: number | null = null;
   #keys: readonly number[] | null = null;
   #session: string | null = null;
   /** Connections refused in a row, since the request was last held. */
@@ -123,19 +128,45 @@ export class Seek {
     if (refusal) return refusal;
     const leftMs = this.#until - Date.now();
     if (leftMs <= 0 || closing()) return this.#inVain();
-    this.#leave = hold.enter(
+    const held = hold.enter(
       endpoint.id,
-      { bytes: this.#bytes, go: () => this.#resume(), giveUp: () => this.#seeker.refused(this.#inVain()) },
+      {
+        bytes: this.#bytes,
+        go: () => this.#resume(),
+        giveUp: (why, queuePosition) => this.#seeker.refused({ ...this.#gaveUp(why), queuePosition }),
+      },
       leftMs,
     );
-    if (this.#leave === null)
-      return {
-        kind: 'holdFull',
-        message: `endpoint ${key} is ${endpoint.state} and too many requests wait for it already; try again later`,
-        state: endpoint.state,
-      };
+    if (held === null) return { ...this.#gaveUp('full'), queuePosition: hold.length(endpoint.id) + 1 };
+    this.#leave = held.leave;
+    this.#place = held.place;
     waker.ask(endpoint);
+    this.#heldAt ??= Date.now();
+    this.#seeker.held?.();
     return null;
+  }
+
+  #gaveUp(why: 'time' | 'full' | 'end'): Refusal {
+    this.#leave = null;
+    if (why !== 'full') return this.#inVain();
+    const { state } = this.#current() ?? this.#endpoint;
+    return {
+      kind: 'holdFull',
+      message: `endpoint ${endpointKey(this.#endpoint)} is ${state} and too many requests wait for it or others already; try again later`,
+      state,
+    };
+  }
+
+  /** How long the request has waited for a replica so far, in milliseconds; null when it did not have to. */
+  get heldMs(): number | null {
+    return this.#heldAt === null ? null : Date.now() - this.#heldAt;
+  }
+
+  /** For who waits: `state=initializing position=2 waited=5`, the last in seconds. */
+  get status(): string {
+    const { state } = this.#current() ?? this.#endpoint;
+    const position = this.#place?.() ?? 0;
+    return `state=${state}${position > 0 ? ` position=${position}` : ''} waited=${Math.round((this.heldMs ?? 0) / 1000)}`;
   }
 
   /** Out of the hold: the routes have changed, or a replica that was set aside may be tried again. */

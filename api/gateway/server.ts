@@ -9,9 +9,11 @@ import type { Store } from '../../store/database.ts';
 import type { Vault } from '../../store/secrets.ts';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import { AccessLog } from './access-log.ts';
+import { parseAddress } from './address.ts';
 import { addressSet, clientAddress } from './addresses.ts';
 import { admit, hopeless } from './admission.ts';
 import { declaredLength } from './body.ts';
+import { answerPreflight, corsHeaders, isPreflight } from './cors.ts';
 import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { Feed } from './feed.ts';
 import { requestId } from './headers.ts';
@@ -43,6 +45,8 @@ export interface GatewayDeps {
     | 'maxHoldSeconds'
     | 'maxHeldRequests'
     | 'maxHeldBytes'
+    | 'maxHeldRequestsTotal'
+    | 'maxHeldBytesTotal'
     | 'replayBodyBytes'
     | 'accessLog'
     | 'slowHeadSeconds'
@@ -203,9 +207,14 @@ export function createGateway(deps: GatewayDeps): Gateway {
 
   function onEndpointRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
     const id = requestId(req);
+    const cors = req.headers.origin === undefined ? null : corsFor(req, req.headers.origin);
+    if (cors && isPreflight(req)) {
+      answerPreflight(req, res, cors);
+      return;
+    }
     const wanted = check(req);
     if ('kind' in wanted) {
-      refuse(res, id, wanted);
+      refuse(res, id, wanted, cors);
       noteRefused(req, id, wanted);
       return;
     }
@@ -220,10 +229,18 @@ export function createGateway(deps: GatewayDeps): Gateway {
       requestId: id,
       ticket: load.accept(wanted.endpoint.id),
       account: wanted.account,
+      cors,
       pass: wanted.pass,
       replayBodyBytes: config.replayBodyBytes,
       expectsContinue,
     }).begin();
+  }
+
+  /** Before anything is known of the caller: a browser must be able to read why it was refused. */
+  function corsFor(req: IncomingMessage, origin: string): readonly string[] | null {
+    const address = parseAddress(req.url ?? '/');
+    if (typeof address === 'string') return null;
+    return corsHeaders(origin, feed.snapshot?.endpoints.get(address.key)?.policy?.cors);
   }
 
   function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {

@@ -7,7 +7,7 @@ import type { Meter } from './meter.ts';
 /** A killed process loses what it has done since it last told: at most so much, while the store answers. */
 const REPORT_MS = 1000;
 /** How long a process that ends tries to tell the rest. */
-const LAST_WORD_MS = 5000;
+const LAST_WORD_MS = 1000;
 const AGAIN_MS = 200;
 const FORGET_MS = 3_600_000;
 

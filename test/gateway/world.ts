@@ -62,6 +62,8 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   maxHoldSeconds: 20,
   maxHeldRequests: 100,
   maxHeldBytes: 1_000_000,
+  maxHeldRequestsTotal: 1000,
+  maxHeldBytesTotal: 10_000_000,
   replayBodyBytes: 100_000,
   accessLog: { sample: 0 },
   slowHeadSeconds: 30,
