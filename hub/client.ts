@@ -1,9 +1,16 @@
+import type { ModelFacts } from '../spec/model-facts.ts';
 import type { ApiOptions } from './api.ts';
 import { type DownloadRequest, downloadFiles } from './download/download.ts';
+import { type InspectRequest, inspectModel } from './inspect/inspect.ts';
+import { Recent } from './recent.ts';
 import { type ResolvedModel, resolveModel } from './resolve.ts';
 
 export type { DownloadRequest, Progress } from './download/download.ts';
+export type { InspectRequest } from './inspect/inspect.ts';
 export type { ResolvedModel } from './resolve.ts';
+
+/** Of a few kilobytes each. */
+const KEPT_INSPECTIONS = 256;
 
 export interface HubOptions {
   /** Base address, such as `https://huggingface.co` (`HF_ENDPOINT`). */
@@ -21,6 +28,8 @@ export interface HubOptions {
 export interface Hub {
   /** See {@link resolveModel}. */
   resolveModel(input: { repository: string; revision: string | null }): Promise<ResolvedModel>;
+  /** See {@link inspectModel}. What a commit holds cannot change, so the last few hundred answers are kept. */
+  inspectModel(request: InspectRequest): Promise<ModelFacts>;
   /** See {@link downloadFiles}. */
   download(request: DownloadRequest): Promise<{ downloadedBytes: number }>;
 }
@@ -34,7 +43,15 @@ export function createHub(options: HubOptions): Hub {
     timeoutMs: options.timeoutMs ?? 10_000,
     retries: options.retries ?? 2,
   };
+  const inspected = new Recent<ModelFacts>(KEPT_INSPECTIONS);
   return {
+    inspectModel: async (request) => {
+      const { repository, resolved, weights } = request;
+      const key = JSON.stringify([repository, resolved.commit, weights]);
+      const facts = await inspected.get(key, () => inspectModel(api, request));
+      // Who may read it can change without a commit.
+      return { ...facts, gated: resolved.gated, private: resolved.private };
+    },
     resolveModel: (input) => resolveModel(api, input),
     download: (request) => downloadFiles(api, request),
   };

@@ -15,6 +15,10 @@ export interface ResolvedModel {
   private: boolean;
   /** The Hub's task, such as `text-generation`; null when the model names none. */
   pipelineTag: string | null;
+  /** Such as `transformers`; null when the model names none. */
+  library: string | null;
+  /** Such as `apache-2.0`; null when the model names none. */
+  licence: string | null;
 }
 
 /**
@@ -32,7 +36,7 @@ export async function resolveModel(
       ...common,
       name: repository,
       ...(revision === null ? {} : { revision }),
-      additionalFields: ['sha'],
+      additionalFields: ['sha', 'library_name', 'tags'],
     });
     const commit = info.sha;
     if (!/^[0-9a-f]{40}$/.test(commit)) throw new SyntaxError('no commit in the answer');
@@ -58,6 +62,8 @@ export async function resolveModel(
       gated: Boolean(info.gated),
       private: info.private,
       pipelineTag: info.task ?? null,
+      library: info.library_name ?? null,
+      licence: licenceOf(info.tags),
     };
   } catch (error) {
     if (error instanceof EndpointsError) throw error;
@@ -67,6 +73,12 @@ export async function resolveModel(
       { cause: error },
     );
   }
+}
+
+/** The Hub repeats the licence of a model's card among its tags. */
+function licenceOf(tags: readonly string[] | undefined): string | null {
+  const prefix = 'license:';
+  return tags?.find((tag) => tag.startsWith(prefix))?.slice(prefix.length) ?? null;
 }
 
 /**

@@ -62,7 +62,11 @@ export function modelInfo(listing: Listing, query: URLSearchParams): Record<stri
     disabled: false,
     downloads: 0,
     likes: 0,
-    tags: [],
+    tags: [
+      ...(settings.library_name ? [settings.library_name] : []),
+      ...(settings.license ? [`license:${settings.license}`] : []),
+    ],
+    ...(settings.library_name ? { library_name: settings.library_name } : {}),
     ...(settings.pipeline_tag ? { pipeline_tag: settings.pipeline_tag } : {}),
     siblings: [...files.values()].map((file) => ({
       rfilename: file.path,

@@ -20,6 +20,8 @@ const settingsSchema = z.strictObject({
   /** Names besides `main` that lead to the same commit. */
   branches: z.array(z.string().min(1)).default([]),
   pipeline_tag: z.string().optional(),
+  library_name: z.string().optional(),
+  license: z.string().optional(),
 });
 export type RepositorySettings = z.infer<typeof settingsSchema>;
 

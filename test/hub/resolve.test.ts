@@ -17,7 +17,12 @@ describe('resolving a model on the Hub', () => {
       {
         [MODEL]: {
           files: { 'a.gguf': weights, 'config.json': '{}' },
-          settings: { branches: ['v1', 'refs/pr/1'], pipeline_tag: 'text-generation' },
+          settings: {
+            branches: ['v1', 'refs/pr/1'],
+            pipeline_tag: 'text-generation',
+            library_name: 'transformers',
+            license: 'apache-2.0',
+          },
         },
         'acme/many': { files: manyFiles },
         'acme/gated': { files: { 'a.gguf': weights }, settings: { gated: true } },
@@ -57,6 +62,8 @@ describe('resolving a model on the Hub', () => {
       gated: false,
       private: false,
       pipelineTag: 'text-generation',
+      library: 'transformers',
+      licence: 'apache-2.0',
       files: [
         { path: 'a.gguf', sizeBytes: weights.length, sha256: sha256(weights), gitSha1: null },
         // `git hash-object` of the two bytes {}.
