@@ -4,6 +4,7 @@ import { assertArgs, flagValue, option, ownedFlags, refuseFlags, withoutOwned } 
 import { vllmDriver } from './driver.ts';
 import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './engine.ts';
 import { classifyEnd } from './failures.ts';
+import { cpuCacheGib } from './fit/memory.ts';
 import { gpuFacts } from './gpus.ts';
 import { countIn, firstRefusal, imageFitsHardware, newEnough, spreadOverGpus } from './hardware-rules.ts';
 import { limitsOf, sharedMemory } from './limits.ts';
@@ -158,8 +159,8 @@ function takesPositionalModel(url: string, command: readonly string[]): boolean 
   return atLeast(url, 0, 28);
 }
 
-/** On CPUs the KV cache is part of the container's memory, and its own default of 4 GiB would break a small instance. */
+/** On CPUs the KV cache is part of the container's memory. */
 function cpuDefaults(instance: Instance): Record<string, string> {
   if (instance.gpus > 0) return {};
-  return { VLLM_CPU_KVCACHE_SPACE: String(Math.max(1, Math.floor(instance.memoryGb / 4))) };
+  return { VLLM_CPU_KVCACHE_SPACE: String(cpuCacheGib(instance)) };
 }

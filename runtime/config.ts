@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import { engineImagesSchema } from '../spec/engine-images.ts';
 import { addressBlock, gatewaySettings } from '../spec/gateway.ts';
 import { vendorSchema } from '../spec/hardware.ts';
 
@@ -72,7 +73,7 @@ export const platformConfigSchema = z.strictObject({
     parallelDownloads: z.int().positive(),
     partBytes: z.int().min(65_536),
   }),
-  engines: z.strictObject({ llamacpp: z.strictObject({ image: z.string().min(1) }) }),
+  engines: engineImagesSchema,
   sample: z.strictObject({ name: z.string().min(1), repository: z.string().min(1), file: z.string().min(1) }),
   vendors: z.array(vendorSchema).min(1),
 });

@@ -27,8 +27,10 @@ const measure = z
   );
 
 const scalingFields = {
-  minReplica: z.int().min(0).max(1000),
-  maxReplica: z.int().min(0).max(1000),
+  /** Default 1. */
+  minReplica: z.int().min(0).max(1000).optional(),
+  /** Default 1, or `minReplica` where that is more. */
+  maxReplica: z.int().min(0).max(1000).optional(),
   /** Minutes without a request after which the last replica is stopped; needs `minReplica` 0. */
   scaleToZeroTimeout: z.int().min(1).max(525_600).nullish(),
   measure: measure.nullish(),
@@ -53,8 +55,10 @@ const modelFields = {
   repository: z
     .string()
     .regex(/^[\w.-]{1,96}(?:\/[\w.-]{1,96})?$/, "not a Hub repository: write it as 'owner/name'"),
-  framework: z.enum(['custom', 'pytorch', 'llamacpp']),
-  image: imageSchema,
+  /** Default: what suits the engine. */
+  framework: z.enum(['custom', 'pytorch', 'llamacpp']).optional(),
+  /** Default: the engine that suits the model. */
+  image: imageSchema.optional(),
   /** Branch, tag or commit; default: the newest commit of `main`. Pinned to a commit when the revision is made. */
   revision: z.string().min(1).max(256).nullish(),
   task: z.string().min(1).max(64).nullish(),
@@ -68,12 +72,14 @@ const modelFields = {
 const type = z.enum(ENDPOINT_TYPES);
 const tags = z.array(z.string().min(1).max(64)).max(64);
 const provider = z.object({ vendor: z.string().min(1), region: z.string().min(1) });
-const compute = z.object({
+const hardware = z.object({
   accelerator: z.enum(['cpu', 'gpu', 'neuron']),
   instanceType: z.string().min(1),
   instanceSize: z.string().min(1),
-  scaling: z.object(scalingFields),
 });
+const scaling = z.object(scalingFields);
+/** What is left out is chosen: the smallest hardware that fits the model, of what is given. */
+const computeRequest = hardware.partial().extend({ scaling: scaling.optional() });
 const model = z.object(modelFields);
 
 export const endpointCreate = z
@@ -81,9 +87,9 @@ export const endpointCreate = z
     name: z
       .string()
       .regex(ENDPOINT_NAME, 'lower-case letters, digits and inner hyphens only, 1 to 32 characters'),
-    type,
-    provider,
-    compute,
+    type: type.default('authenticated'),
+    provider: provider.partial().optional(),
+    compute: computeRequest.optional(),
     model,
     tags: tags.nullish(),
     route: route.nullish(),
@@ -94,14 +100,21 @@ export const endpointCreate = z
   .meta({ id: 'Endpoint' });
 export type EndpointCreate = z.infer<typeof endpointCreate>;
 
+/** A create request in which everything is said, by its owner or for them. */
+export interface CompleteCreate extends Omit<EndpointCreate, 'provider' | 'compute' | 'model'> {
+  provider: z.infer<typeof provider>;
+  compute: z.infer<typeof hardware> & { scaling?: z.infer<typeof scaling> | undefined };
+  model: Omit<EndpointCreate['model'], 'framework' | 'image'> & {
+    framework: 'custom' | 'pytorch' | 'llamacpp';
+    image: Image;
+  };
+}
+
 /** Absent means unchanged. `image`, `args`, `command`, `env`, `secrets` and `tags` are replaced as a whole. */
 export const endpointUpdate = z
   .object({
     type: type.optional(),
-    compute: compute
-      .partial()
-      .extend({ scaling: z.object(scalingFields).partial().optional() })
-      .optional(),
+    compute: computeRequest.optional(),
     model: model.omit({ fromCatalog: true }).partial().optional(),
     tags: tags.optional(),
     route: route.nullish(),
@@ -111,6 +124,11 @@ export const endpointUpdate = z
   })
   .meta({ id: 'EndpointUpdate' });
 export type EndpointUpdate = z.infer<typeof endpointUpdate>;
+
+/** An update whose image, if it has one, says everything. */
+export interface CompleteUpdate extends Omit<EndpointUpdate, 'model'> {
+  model?: (Omit<NonNullable<EndpointUpdate['model']>, 'image'> & { image?: Image | undefined }) | undefined;
+}
 
 /** Scaling after defaults: what the store keeps and the autoscaler reads. */
 export interface Scaling {
@@ -190,7 +208,7 @@ export const endpointWithStatus = z
     name: z.string(),
     type,
     provider,
-    compute: compute.extend({
+    compute: hardware.extend({
       id: z.string(),
       scaling: z.object({
         minReplica: z.int(),

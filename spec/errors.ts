@@ -21,6 +21,7 @@ export const ERRORS = {
   HUB_REVISION: { status: 400, retryable: false },
   HUB_UNREACHABLE: { status: 503, retryable: true },
   NO_USABLE_FILE: { status: 400, retryable: false },
+  DOES_NOT_FIT: { status: 400, retryable: false },
 
   NO_CAPACITY: { status: 503, retryable: true },
   DISK_FULL: { status: 507, retryable: false },

@@ -48,9 +48,45 @@ function withHealthRoute(settings: unknown): unknown {
   return { healthRoute: health_route, ...rest };
 }
 
+/** The same with what the platform chooses where it is left out. A custom container must name its image. */
+const IMAGE_REQUESTS = {
+  custom: customImage,
+  huggingface: huggingfaceImage,
+  llamacpp: llamacppImage.partial({
+    url: true,
+    ctxSize: true,
+    nParallel: true,
+    threadsHttp: true,
+    modelPath: true,
+  }),
+  sGLang: sglangImage.partial({ url: true }),
+  tei: teiImage.partial({ url: true }),
+  tgi: tgiImage.partial({ url: true }),
+  vLLM: vllmImage.partial({ url: true }),
+} as const satisfies Record<ImageVariant, z.ZodType>;
+
+export type SettingsRequest<V extends ImageVariant = ImageVariant> = z.infer<(typeof IMAGE_REQUESTS)[V]>;
+
+/** `model.image` as it is written: one variant, some of its settings left to the platform. */
+export type ImageRequest = { [V in ImageVariant]: { [K in V]: SettingsRequest<V> } }[ImageVariant];
+
+/** The one variant of a request and what it says. */
+export function requestedVariant(image: ImageRequest): { variant: ImageVariant; settings: SettingsRequest } {
+  const [[variant, settings] = []] = Object.entries(image);
+  return { variant: variant as ImageVariant, settings: settings as SettingsRequest };
+}
+
+/** A request as an image when it leaves nothing out; else what it leaves out, as `llamacpp.ctxSize`. */
+export function imageOf(image: ImageRequest): { ok: true; image: Image } | { ok: false; fields: string[] } {
+  const { variant, settings } = requestedVariant(image);
+  const parsed = IMAGE_VARIANTS[variant].safeParse(settings);
+  if (parsed.success) return { ok: true, image: { [variant]: parsed.data } as Image };
+  return { ok: false, fields: parsed.error.issues.map(({ path }) => [variant, ...path].join('.')) };
+}
+
 export const imageSchema = z
   .record(z.string(), z.unknown())
-  .transform((value, ctx): Image => {
+  .transform((value, ctx): ImageRequest => {
     const keys = Object.keys(value);
     const known = Object.keys(IMAGE_VARIANTS).join(', ');
     const [key] = keys;
@@ -70,14 +106,15 @@ export const imageSchema = z
       return z.NEVER;
     }
     const variant = key as ImageVariant;
-    const parsed = IMAGE_VARIANTS[variant].safeParse(withHealthRoute(value[key]));
+    const parsed = IMAGE_REQUESTS[variant].safeParse(withHealthRoute(value[key]));
     if (!parsed.success) {
       for (const issue of parsed.error.issues)
         ctx.addIssue({ code: 'custom', message: issue.message, path: [key, ...issue.path] });
       return z.NEVER;
     }
-    return { [variant]: parsed.data } as Image;
+    return { [variant]: parsed.data } as ImageRequest;
   })
   .meta({
-    description: 'Exactly one variant key, such as `llamacpp` or `vLLM`, with its container settings.',
+    description:
+      'Exactly one variant key, such as `llamacpp` or `vLLM`, with its container settings. What is left out is chosen from the model and the hardware.',
   });

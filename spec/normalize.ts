@@ -1,4 +1,4 @@
-import type { EndpointCreate, EndpointSecrets, EndpointSpec, EndpointUpdate } from './endpoint.ts';
+import type { CompleteCreate, CompleteUpdate, EndpointSecrets, EndpointSpec } from './endpoint.ts';
 import { EndpointsError } from './errors.ts';
 import { mergeGateway } from './gateway.ts';
 import { findInstance, type Vendor } from './hardware.ts';
@@ -16,7 +16,7 @@ export interface OwnersWish {
  * values taken out of the spec.
  * @throws EndpointsError VALIDATION_FAILED naming the field and its value
  */
-export function normalizeCreate(body: EndpointCreate, vendors: readonly Vendor[]): OwnersWish {
+export function normalizeCreate(body: CompleteCreate, vendors: readonly Vendor[]): OwnersWish {
   const { image, registry } = splitCredentials(body.model.image, null);
   const secrets = body.model.secrets ?? {};
   const { accelerator, instanceType, instanceSize } = body.compute;
@@ -29,7 +29,7 @@ export function normalizeCreate(body: EndpointCreate, vendors: readonly Vendor[]
           accelerator,
           instanceType,
           instanceSize,
-          scaling: normalizeScaling(body.compute.scaling),
+          scaling: normalizeScaling(body.compute.scaling ?? {}),
         },
         model: {
           repository: body.model.repository,
@@ -63,7 +63,7 @@ export function normalizeCreate(body: EndpointCreate, vendors: readonly Vendor[]
  */
 export function mergeUpdate(
   current: OwnersWish,
-  update: EndpointUpdate,
+  update: CompleteUpdate,
   vendors: readonly Vendor[],
 ): OwnersWish {
   const { spec } = current;

@@ -9,15 +9,16 @@ import { EndpointsError } from './errors.ts';
 /** Minutes; what the public API takes when an endpoint may sleep and its owner does not say after how long. */
 export const DEFAULT_SCALE_TO_ZERO_MINUTES = 15;
 
-type ScalingInput = EndpointCreate['compute']['scaling'];
+type ScalingInput = NonNullable<NonNullable<EndpointCreate['compute']>['scaling']>;
 type ScalingUpdate = NonNullable<NonNullable<EndpointUpdate['compute']>['scaling']>;
 
 /** @throws EndpointsError VALIDATION_FAILED naming the field and its value */
 export function normalizeScaling(input: ScalingInput): Scaling {
+  const minReplica = input.minReplica ?? 1;
   return checked(
     {
-      minReplica: input.minReplica,
-      maxReplica: input.maxReplica,
+      minReplica,
+      maxReplica: input.maxReplica ?? Math.max(1, minReplica),
       scaleToZeroTimeout: null,
       measure: measureOf(input, null),
       ...standbyOf(input, undefined),

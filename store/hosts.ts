@@ -110,6 +110,24 @@ export async function reportUsage(
     WHERE r.id = u."replicaId" AND r.host_id = ${hostId} AND r.stopped_at IS NULL`.execute(store);
 }
 
+/** What each ready host has, used or not. */
+export async function hostCapacities(
+  store: Store,
+): Promise<{ vendor: string; region: string; cpus: number; memoryBytes: number; gpus: number }[]> {
+  const rows = await store
+    .selectFrom('hosts')
+    .select(['vendor', 'region', 'inventory'])
+    .where('state', '=', 'ready')
+    .execute();
+  return rows.map(({ vendor, region, inventory }) => ({
+    vendor,
+    region,
+    cpus: inventory.cpus,
+    memoryBytes: inventory.memoryBytes,
+    gpus: inventory.gpus.length,
+  }));
+}
+
 export interface FreeRoom {
   vendor: string;
   region: string;

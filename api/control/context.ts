@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefault } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import type { RepositoryFile } from '../../engines/engine.ts';
+import type { Hub } from '../../hub/client.ts';
 import type { PlatformConfig, TemporalConfig } from '../../runtime/config.ts';
 import type { Scheduler } from '../../runtime/schedules.ts';
 import type { Actor } from '../../store/audit.ts';
@@ -10,13 +10,8 @@ import type { Vault } from '../../store/secrets.ts';
 import type { Notifier } from '../../workflows/start.ts';
 import { callerOf } from '../auth/guard.ts';
 
-/** What the control API needs of the Hub: one question. Refusals are `EndpointsError`s with a `HUB_*` code. */
-export interface ModelSource {
-  resolveModel(want: {
-    repository: string;
-    revision: string | null;
-  }): Promise<{ commit: string; files: readonly RepositoryFile[] }>;
-}
+/** What the control API needs of the Hub. Refusals are `EndpointsError`s with a `HUB_*` code. */
+export type ModelSource = Pick<Hub, 'resolveModel' | 'inspectModel'>;
 
 /** Everything the control API works with; the process makes it, tests hand in parts of their own. */
 export interface ControlDeps {

@@ -71,6 +71,6 @@ function send(reply: FastifyReply, request: FastifyRequest, code: ErrorCode, mes
 const MAX_HEADER_TEXT = 1000;
 
 /** Header values are printable ASCII on one line. */
-function headerText(message: string): string {
+export function headerText(message: string): string {
   return message.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, MAX_HEADER_TEXT);
 }

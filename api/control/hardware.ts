@@ -71,7 +71,8 @@ function quotaOf(vendor: string, region: string, instance: Instance, perReplica:
   return { maxAccelerators: (used + free) * perReplica, usedAccelerators: used * perReplica };
 }
 
-function replicasThatFit(host: FreeRoom, instance: Instance): number {
+/** How many replicas of this instance a host has room for now. */
+export function replicasThatFit(host: FreeRoom, instance: Instance): number {
   const byGpu = instance.gpus > 0 ? host.gpus / instance.gpus : Number.POSITIVE_INFINITY;
   const least = Math.min(host.cpus / instance.cpus, host.memoryBytes / (instance.memoryGb * GIB), byGpu);
   return Math.max(0, Math.floor(least));

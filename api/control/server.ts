@@ -12,6 +12,7 @@ import { hostRoutes } from './routes/hosts.ts';
 import { lifecycleRoutes } from './routes/lifecycle.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { providerRoutes } from './routes/provider.ts';
+import { recommendRoutes } from './routes/recommend.ts';
 import { replicaRoutes } from './routes/replicas.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { usageRoutes } from './routes/usage.ts';
@@ -60,6 +61,7 @@ export function createControlApi(deps: ControlDeps): FastifyInstance {
       whoamiRoutes(typed, deps);
       providerRoutes(typed, deps);
       endpointRoutes(typed, deps);
+      recommendRoutes(typed, deps);
       lifecycleRoutes(typed, deps);
       replicaRoutes(typed, deps);
       metricsRoutes(typed, deps);

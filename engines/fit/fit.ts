@@ -1,7 +1,15 @@
 import type { Instance } from '../../spec/hardware.ts';
 import { nameOf } from '../hardware-rules.ts';
 import { kvBytes, tokensWithin } from './kv.ts';
-import { GIB, type MemoryProfile, overheadBytes, PROFILES, type SizedEngine, usableBytes } from './memory.ts';
+import {
+  cpuCacheGib,
+  GIB,
+  type MemoryProfile,
+  overheadBytes,
+  PROFILES,
+  type SizedEngine,
+  usableBytes,
+} from './memory.ts';
 import type { ModelShape } from './shape.ts';
 import { type ModelWeights, weightBytes } from './weights.ts';
 
@@ -12,6 +20,9 @@ const LEAST_CONTEXT = 2048;
 /** Cache and rest of a model of unknown shape, on top of its weights: 20 % and 2 GiB. */
 const UNKNOWN_SHARE = 1.2;
 const UNKNOWN_BYTES = 2 * GIB;
+/** In main memory the engine's own need is known better than that. */
+const unknownBytes = ({ cpuRuntimeGib }: MemoryProfile, { gpus }: Instance) =>
+  gpus === 0 && cpuRuntimeGib !== null ? cpuRuntimeGib * GIB : UNKNOWN_BYTES;
 
 export interface FitInput {
   engine: SizedEngine;
@@ -32,6 +43,8 @@ export interface FitInput {
 /** All sizes in bytes on each device: a GPU, or the main memory. */
 export interface Fit {
   ok: boolean;
+  /** What stands against it: too little memory, a context beyond the model's, or heads that GPUs cannot share. */
+  refused: 'memory' | 'context' | 'heads' | null;
   /** GPUs that share one copy of the model. */
   tensorParallel: number;
   usable: number;
@@ -70,15 +83,24 @@ function tryFit(input: FitInput, split: number): Fit {
   // An engine that splits no heads has whole layers on each GPU, and so the cache of those.
   const headSplit = profile.splitsHeads ? split : 1;
   const shareOfLayers = profile.splitsHeads ? 1 : split;
-  const room = ((usable - weights - overhead) * shareOfLayers) / sequences;
-  const longest = !profile.cache ? (room > 0 ? limit : 0) : tokensWithin(shape, room, bytes, headSplit);
+  const free = usable - weights - overhead;
+  const reserved = reservedCache(input);
+  const room = reserved === null ? free : free >= reserved ? reserved : 0;
+  const longest = !profile.cache
+    ? room > 0
+      ? limit
+      : 0
+    : tokensWithin(shape, (room * shareOfLayers) / sequences, bytes, headSplit);
   const wanted = Math.min(limit, USUAL_CONTEXT);
   const context = input.context ?? Math.max(Math.min(wanted, longest), Math.min(LEAST_CONTEXT, wanted));
-  const cache = profile.cache ? (kvBytes(shape, context, bytes, headSplit) * sequences) / shareOfLayers : 0;
+  const filled = profile.cache ? (kvBytes(shape, context, bytes, headSplit) * sequences) / shareOfLayers : 0;
+  const cache = Math.max(filled, reserved ?? 0);
   const parts = { usable, weights, cache, overhead, need: weights + cache + overhead };
   const beyond = context > limit;
+  const fits = parts.need <= usable && filled <= (reserved ?? filled);
   return {
-    ok: parts.need <= usable && !beyond,
+    ok: fits && !beyond,
+    refused: beyond ? 'context' : fits ? null : 'memory',
     tensorParallel: split,
     ...parts,
     context,
@@ -89,16 +111,22 @@ function tryFit(input: FitInput, split: number): Fit {
   };
 }
 
+/** vLLM on CPUs takes its cache out of the main memory at start, whatever the context; null for the others. */
+function reservedCache({ engine, instance }: FitInput): number | null {
+  return engine === 'vllm' && instance.gpus === 0 ? cpuCacheGib(instance) * GIB : null;
+}
+
 function unknownShape(
-  { instance, context }: FitInput,
+  { engine, instance, context }: FitInput,
   split: number,
   { usable, weights }: { usable: number; weights: number },
 ): Fit {
   const cache = weights * (UNKNOWN_SHARE - 1);
-  const overhead = UNKNOWN_BYTES;
+  const overhead = unknownBytes(PROFILES[engine], instance);
   const parts = { usable, weights, cache, overhead, need: weights + cache + overhead };
   return {
     ok: parts.need <= usable,
+    refused: parts.need <= usable ? null : 'memory',
     tensorParallel: split,
     ...parts,
     context: context ?? LEAST_CONTEXT,
@@ -130,6 +158,7 @@ function headsRefusal({ model, instance, tensorParallel, engine }: FitInput): Fi
   const weights = loadedBytes(profile, model.weights, instance) / split;
   return {
     ok: false,
+    refused: 'heads',
     tensorParallel: split,
     usable: usableBytes(profile, instance),
     weights,

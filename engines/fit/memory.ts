@@ -114,6 +114,11 @@ export function usableBytes(profile: MemoryProfile, instance: Instance, utilisat
   return (gpuGib(instance) * (utilisation ?? profile.utilisation) - profile.reservedGib) * GIB;
 }
 
+/** GiB of main memory that vLLM is told to use for its cache on CPUs: its own default of 4 would break a small instance. */
+export function cpuCacheGib(instance: Pick<Instance, 'memoryGb'>): number {
+  return Math.max(1, Math.floor(instance.memoryGb / 4));
+}
+
 /** Memory a program sees on one GPU, in GiB. */
 export function gpuGib(instance: Instance): number {
   const nominal = instance.gpuMemoryGb === undefined ? null : instance.gpuMemoryGb / instance.gpus;

@@ -34,7 +34,7 @@ describe('api: create', () => {
     assert.match(body.status.createdAt, /T[\d:]+\.\d{3}Z$/);
     assert.equal(body.status.createdBy.name, 'alice');
     assert.equal(body.model.revision, null);
-    assert.equal(body.model.task, null);
+    assert.equal(body.model.task, 'text-generation');
   });
 
   it('pins the commit and the files the engine needs with the first revision', async () => {
@@ -170,7 +170,6 @@ describe('api: create', () => {
     ['a name that is a number', 'name', '7', (n) => createBody(n, { top: { name: 7 } })],
     ['the retired type', 'type', 'protected', (n) => createBody(n, { top: { type: 'protected' } })],
     ['no model', 'model', 'missing', (n) => createBody(n, { top: { model: undefined } })],
-    ['no compute', 'compute', 'missing', (n) => createBody(n, { top: { compute: undefined } })],
     [
       'no repository',
       'model.repository',

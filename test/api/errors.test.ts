@@ -173,7 +173,7 @@ describe('api: refusals', () => {
 
   it('answers a mistake of its own with 500 and the request id, and nothing internal', async () => {
     const broken = await testApi({
-      hub: { resolveModel: async () => ({ commit: 'x', files: [{ boom: 1 }] as never }) },
+      hub: { ...hub, resolveModel: async () => ({ commit: 'x', files: [{ boom: 1 }] }) as never },
     });
     try {
       const { status, body, headers } = await broken.call('POST', '/v2/endpoint/alice', createBody('boom'));

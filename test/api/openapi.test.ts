@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
-import { createBody, type TestApi, testApi } from './support.ts';
+import { createBody, MODEL, type TestApi, testApi } from './support.ts';
 
 interface Operation {
   operationId: string;
@@ -100,11 +100,14 @@ describe('api: description', () => {
       ['post', '/v2/endpoint/{namespace}', '/v2/endpoint/alice', body],
       ['post', '/v2/endpoint/{namespace}', '/v2/endpoint/alice', body],
       ['post', '/v2/endpoint/{namespace}', '/v2/endpoint/alice', { ...body, type: 'protected' }],
+      ['post', '/v2/endpoint/{namespace}', '/v2/endpoint/alice?dryRun=true', { ...body, name: 'planned' }],
+      ['post', '/v2/recommend/{namespace}', '/v2/recommend/alice', { model: { repository: MODEL } }],
       ['get', '/v2/endpoint/{namespace}', '/v2/endpoint/alice'],
       ['get', '/v2/endpoint/{namespace}', '/v2/endpoint/bob'],
       ['get', '/v2/endpoint/{namespace}/{name}', '/v2/endpoint/alice/described'],
       ['get', '/v2/endpoint/{namespace}/{name}', '/v2/endpoint/alice/none'],
       ['put', '/v2/endpoint/{namespace}/{name}', '/v2/endpoint/alice/described', { tags: ['x'] }],
+      ['put', '/v2/endpoint/{namespace}/{name}', '/v2/endpoint/alice/described?dryRun=true', { tags: ['y'] }],
       ['post', '/v2/endpoint/{namespace}/{name}/pause', '/v2/endpoint/alice/described/pause'],
       ['post', '/v2/endpoint/{namespace}/{name}/scale-to-zero', '/v2/endpoint/alice/described/scale-to-zero'],
       ['post', '/v2/endpoint/{namespace}/{name}/resume', '/v2/endpoint/alice/described/resume'],

@@ -3,6 +3,7 @@ import type { FastifyInstance, InjectOptions } from 'fastify';
 import { pino } from 'pino';
 import type { ModelSource } from '../../api/control/context.ts';
 import { createControlApi } from '../../api/control/server.ts';
+import type { ResolvedModel } from '../../hub/client.ts';
 import { loadPlatformConfig, type PlatformConfig } from '../../runtime/config.ts';
 import type { Scheduler, WantedSchedule } from '../../runtime/schedules.ts';
 import { EndpointsError } from '../../spec/errors.ts';
@@ -24,18 +25,43 @@ const FILES: WeightFile[] = [
   { path: 'README.md', sizeBytes: 100, sha256: null, gitSha1: 'c'.repeat(40) },
 ];
 
+function resolvedTo(files: WeightFile[]): ResolvedModel {
+  const rest = { pipelineTag: null, library: null, licence: null, gated: false, private: false };
+  return { commit: COMMIT, files, ...rest };
+}
+
 /** A Hub of three repositories: one good, one gated, one without weights; everything else is missing. */
 export const hub: ModelSource = {
+  inspectModel: async ({ repository, resolved }) => ({
+    repository,
+    commit: resolved.commit,
+    ...{ pipelineTag: null, library: null, licence: null, gated: false, private: false },
+    config: null,
+    tokenizer: { kind: null, chatTemplate: null },
+    weights: {
+      format: 'gguf',
+      path: GGUF,
+      metadata: {
+        'general.architecture': 'llama',
+        'llama.block_count': 30,
+        'llama.embedding_length': 576,
+        'llama.attention.head_count': 9,
+        'llama.attention.head_count_kv': 3,
+        'llama.context_length': 8192,
+        'llama.vocab_size': 49_152,
+      },
+    },
+  }),
   resolveModel: async ({ repository, revision }) => {
     if (repository === 'example/gated')
       throw new EndpointsError('HUB_GATED', `'${repository}' is gated: ask for access`);
     if (repository === 'example/unreachable')
       throw new EndpointsError('HUB_UNREACHABLE', 'the Hub does not answer');
-    if (repository === 'example/empty') return { commit: COMMIT, files: FILES.slice(1) };
+    if (repository === 'example/empty') return resolvedTo(FILES.slice(1));
     if (repository !== MODEL) throw new EndpointsError('HUB_NOT_FOUND', `'${repository}' does not exist`);
     if (revision !== null && !['main', COMMIT].includes(revision))
       throw new EndpointsError('HUB_REVISION', `'${repository}' has no revision '${revision}'`);
-    return { commit: COMMIT, files: FILES };
+    return resolvedTo(FILES);
   },
 };
 

@@ -68,7 +68,7 @@ describe('cli: sample endpoint', () => {
     const platform = loadPlatformConfig({});
     const wanted = sampleEndpoint({ platform });
     assert.deepEqual(endpointCreate.parse(wanted), wanted);
-    assert.equal(wanted.compute.scaling.minReplica, 1);
+    assert.equal(wanted.compute?.scaling?.minReplica, 1);
   });
 
   it('comes with a command that shows no token', () => {

@@ -294,7 +294,7 @@ describe('image settings', () => {
       /hfServe.*custom, huggingface, infinity, llamacpp, sGLang, tei, tgi, vLLM/,
     ],
     ['another spelling of a variant', { vllm: { url: 'x' } }, /unknown image variant 'vllm'/],
-    ['a variant without url', { tgi: {} }, /url/],
+    ['a custom container without url', { custom: {} }, /expected string/],
     ['a cache type the engine does not have', { sGLang: { url: 'x', kvCacheDtype: 'fp8' } }, /kvCacheDtype/],
     ['no GPU at all', { vLLM: { url: 'x', tensorParallelSize: 0 } }, /tensorParallelSize/],
     ['a prefill of no tokens', { sGLang: { url: 'x', chunkedPrefillSize: 0 } }, /-1 to turn it off/],

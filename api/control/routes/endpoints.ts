@@ -1,14 +1,16 @@
+import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { needsNewContainers } from '../../../spec/changes.ts';
+import { changesOf, needsNewContainers } from '../../../spec/changes.ts';
 import {
+  type EndpointSpec,
   type EndpointWithStatus,
   endpointCreate,
   endpointUpdate,
   endpointWithStatus,
 } from '../../../spec/endpoint.ts';
-import { mergeUpdate, normalizeCreate } from '../../../spec/normalize.ts';
+import { EndpointsError } from '../../../spec/errors.ts';
+import { mergeUpdate, type OwnersWish } from '../../../spec/normalize.ts';
 import {
-  assertNameFree,
   changeEndpoint,
   createEndpoint,
   type EndpointChange,
@@ -16,12 +18,17 @@ import {
   readWish,
 } from '../../../store/endpoint-writes.ts';
 import { findEndpoint, listEndpoints } from '../../../store/endpoints.ts';
+import { freeRoom } from '../../../store/hosts.ts';
 import { guard } from '../../auth/guard.ts';
 import { actorOf, type ControlApp, type ControlDeps } from '../context.ts';
 import { decodeCursor, encodeCursor } from '../cursor.ts';
 import { remove, update } from '../decisions.ts';
-import { assertProvider } from '../hardware.ts';
-import { resolveWeights, sameFiles } from '../model.ts';
+import { headerText } from '../errors.ts';
+import { prepareCreate } from '../planning/create.ts';
+import type { Decision } from '../planning/decide.ts';
+import { presentPlan } from '../planning/present.ts';
+import { planSchema } from '../planning/schema.ts';
+import { prepareUpdate } from '../planning/update.ts';
 import { presentEndpoint } from '../present.ts';
 import {
   empty,
@@ -36,6 +43,26 @@ import {
 import { tellOfChange, tellWorkflow } from '../tell.ts';
 
 const DEFAULT_LIMIT = 20;
+
+const mode = z.object({
+  dryRun: z.enum(['true', 'false']).default('false').describe('Answers with the plan and changes nothing.'),
+});
+const endpointOrPlan = z.union([planSchema, endpointWithStatus]);
+
+/** Clients of the public API show this header once per topic. */
+function warn(reply: FastifyReply, warnings: readonly string[]): void {
+  const [warning] = warnings;
+  if (warning) reply.header('x-hf-warning', `model; ${headerText(warning)}`);
+}
+
+/** Whether two models need the same files of the same repository. */
+function sameFiles(a: EndpointSpec['model'], b: EndpointSpec['model']): boolean {
+  return (
+    a.repository === b.repository &&
+    a.revision === b.revision &&
+    JSON.stringify([a.image, a.args, a.env]) === JSON.stringify([b.image, b.args, b.env])
+  );
+}
 
 /** An endpoint as it is now. @throws EndpointsError NOT_FOUND, also while it is being deleted */
 export async function showEndpoint(
@@ -52,6 +79,25 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
   const { vendors } = deps.config;
   const mayRead = guard(store, 'endpoint.read');
   const mayWrite = guard(store, 'endpoint.write');
+  const roomNow = () => freeRoom(store, deps.config.placement.cpuOvercommit);
+
+  const presentUpdate = async (
+    name: string,
+    seen: OwnersWish,
+    expected: OwnersWish,
+    decision: Decision | null,
+  ) => {
+    if (!decision)
+      throw new EndpointsError(
+        'VALIDATION_FAILED',
+        'compute: the instance has left the hardware catalogue, so that there is no plan for it: choose another',
+      );
+    return {
+      ...presentPlan(name, expected.spec, decision, await roomNow()),
+      changes: changesOf(seen, expected),
+      newContainers: needsNewContainers(seen, expected),
+    };
+  };
 
   app.route({
     method: 'GET',
@@ -105,17 +151,25 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
       summary: 'Create an endpoint',
       tags: ['endpoint'],
       params: namespaceParams,
+      querystring: mode,
       body: endpointCreate,
-      response: { 200: endpointWithStatus, ...refusals, 409: errorBody, 413: errorBody },
+      response: { 200: endpointOrPlan, ...refusals, 409: errorBody, 413: errorBody },
     },
-    handler: async (request) => {
+    handler: async (request, reply) => {
       const where = { namespace: request.params.namespace, name: request.body.name };
-      const wish = normalizeCreate(request.body, vendors);
-      assertProvider(vendors, wish.spec.provider.vendor);
-      await assertNameFree(store, where.namespace, where.name);
-      const weights = await resolveWeights(deps.hub, wish.spec, vendors, request.log);
-      await createEndpoint(store, vault, { ...where, wish, weights, actor: actorOf(request) });
+      const planOnly = request.query.dryRun === 'true';
+      const { wish, decision } = await prepareCreate(deps, where.namespace, request.body, request.log, {
+        planOnly,
+      });
+      if (planOnly) return presentPlan(where.name, wish.spec, decision, await roomNow());
+      await createEndpoint(store, vault, {
+        ...where,
+        wish,
+        weights: decision.weights,
+        actor: actorOf(request),
+      });
       tellWorkflow(deps, where);
+      warn(reply, decision.warnings);
       return showEndpoint(deps, where);
     },
   });
@@ -143,26 +197,34 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
       summary: 'Change what the body names, and nothing else',
       tags: ['endpoint'],
       params: endpointParams,
+      querystring: mode,
       body: endpointUpdate,
-      response: { 200: endpointWithStatus, ...refusalsOfOne, 413: errorBody },
+      response: { 200: endpointOrPlan, ...refusalsOfOne, 413: errorBody },
     },
-    handler: async (request) => {
+    handler: async (request, reply) => {
       const { namespace, name } = request.params;
       // The Hub is asked before the row is locked; what it said is used only if the lock finds the same model.
       const seen = await readWish(store, vault, namespace, name);
-      const expected = mergeUpdate(seen, request.body, vendors);
-      const weights = needsNewContainers(seen, expected)
-        ? await resolveWeights(deps.hub, expected.spec, vendors, request.log)
-        : null;
+      const planOnly = request.query.dryRun === 'true';
+      const {
+        body,
+        wish: expected,
+        decision,
+      } = await prepareUpdate(deps, seen, request.body, request.log, {
+        always: planOnly,
+      });
+      if (planOnly) return presentUpdate(name, seen, expected, decision);
       const where = { namespace, name, actor: actorOf(request) };
       let change: EndpointChange | null = null;
       await changeEndpoint(store, vault, where, (current) => {
         if (current.phase === 'deleted') throw endpointNotFound(namespace, name);
-        const wish = mergeUpdate(current.wish, request.body, vendors);
-        change = update(current, wish, sameFiles(wish.spec.model, expected.spec.model) ? weights : null);
+        const wish = mergeUpdate(current.wish, body, vendors);
+        const weights = sameFiles(wish.spec.model, expected.spec.model) ? decision?.weights : null;
+        change = update(current, wish, weights ?? null);
         return change;
       });
       tellOfChange(deps, where, change);
+      warn(reply, decision?.warnings ?? []);
       return showEndpoint(deps, where);
     },
   });
