@@ -124,7 +124,7 @@ export async function hostCapacities(
     region,
     cpus: inventory.cpus,
     memoryBytes: inventory.memoryBytes,
-    gpus: inventory.gpus.length,
+    gpus: wholeGpus(inventory).length,
   }));
 }
 

@@ -5,7 +5,7 @@ import type { ControlDeps } from '../../activities/control/deps.ts';
 import { createControlActivities } from '../../activities/control/index.ts';
 import { newHostKey } from '../../activities/seal.ts';
 import { loadPlatformConfig } from '../../runtime/config.ts';
-import { endpointCreate } from '../../spec/endpoint.ts';
+import { type CompleteCreate, endpointCreate } from '../../spec/endpoint.ts';
 import { normalizeCreate } from '../../spec/normalize.ts';
 import { createEndpoint } from '../../store/endpoint-writes.ts';
 import { freeRoom, joinHost } from '../../store/hosts.ts';
@@ -92,7 +92,7 @@ describe('placement: a host with GPUs', () => {
       userAgent: null,
       requestId: null,
     };
-    const wish = normalizeCreate(body, config.vendors);
+    const wish = normalizeCreate(body as CompleteCreate, config.vendors);
     await createEndpoint(db.store, vault, {
       ...{ namespace: 'alice', name, wish, weights: null, actor },
     });

@@ -5,7 +5,7 @@ import { endpointActivities } from '../../activities/control/endpoints.ts';
 import { scheduleActivities } from '../../activities/control/schedules.ts';
 import { loadPlatformConfig } from '../../runtime/config.ts';
 import { dropSchedule, putSchedule, repairSchedules } from '../../runtime/schedules.ts';
-import { endpointCreate } from '../../spec/endpoint.ts';
+import { type CompleteCreate, endpointCreate } from '../../spec/endpoint.ts';
 import { normalizeCreate } from '../../spec/normalize.ts';
 import { scheduleId } from '../../spec/schedule.ts';
 import type { Actor } from '../../store/audit.ts';
@@ -37,7 +37,7 @@ describe('workflows: scheduled scaling', () => {
 
   const made = async (name: string) => {
     const body = createBody(name, { scaling: { minReplica: 1, maxReplica: 3 } });
-    const wish = normalizeCreate(endpointCreate.parse(body), config.vendors);
+    const wish = normalizeCreate(endpointCreate.parse(body) as CompleteCreate, config.vendors);
     await createEndpoint(db.store, vault, { namespace: 'ns', name, wish, weights: null, actor });
     const { id } = await db.store
       .selectFrom('endpoints')
