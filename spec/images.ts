@@ -48,10 +48,11 @@ function withHealthRoute(settings: unknown): unknown {
   return { healthRoute: health_route, ...rest };
 }
 
-/** The same with what the platform chooses where it is left out. A custom container must name its image. */
+/** The same with what the platform chooses where it is left out. Where it has no image, one must be named. */
 const IMAGE_REQUESTS = {
   custom: customImage,
   huggingface: huggingfaceImage,
+  infinity: infinityImage,
   llamacpp: llamacppImage.partial({
     url: true,
     ctxSize: true,

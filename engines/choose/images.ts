@@ -37,6 +37,7 @@ export function platformImage(
     }
     case 'custom':
     case 'huggingface':
+    case 'infinity':
       return null;
   }
 }

@@ -42,10 +42,9 @@ export function completions(
   request: SettingsRequest,
   input: CompletionInput,
 ): { image: Image; args: string[] }[] {
-  if (variant === 'custom' || variant === 'huggingface')
-    return [{ image: { [variant]: request } as Image, args: [] }];
   const own = 'url' in request ? request.url : undefined;
-  const url = own ?? platformImage(variant, input.instance, input.images) ?? '';
+  const url = own ?? platformImage(variant, input.instance, input.images);
+  if (url === null || variant === 'custom') return [{ image: { [variant]: request } as Image, args: [] }];
   if (variant === 'llamacpp')
     return variantsOf(request as SettingsRequest<'llamacpp'>, input).map((file) => {
       const { settings, args } = completeLlamacpp(request as SettingsRequest<'llamacpp'>, input, url, file);

@@ -102,6 +102,7 @@ export function wishOf(
     case 'huggingface':
       return base('huggingface', {});
     case 'custom':
+    case 'infinity':
       return null;
     case 'llamacpp': {
       const layers = settings.nGpuLayers;
