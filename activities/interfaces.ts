@@ -1,5 +1,5 @@
 import type { Failure } from '../spec/errors.ts';
-import type { Desired, Projection, ReplicaPlan, WeightsPlan } from '../spec/lifecycle.ts';
+import type { BakeSettings, Desired, Projection, ReplicaPlan, WeightsPlan } from '../spec/lifecycle.ts';
 import type { ReplicaStage, Standby } from '../spec/states.ts';
 
 /**
@@ -54,6 +54,17 @@ export interface ControlActivities {
   drain(input: ReplicaRef & { version: number }): Promise<{ drained: boolean; inFlight: number }>;
   /** Gives the place back and closes the replica's row. */
   releaseReplica(input: ReplicaRef & { stage: 'stopped' | 'failed'; failure: Failure | null }): Promise<void>;
+
+  /**
+   * Watches how replicas of a new revision answer beside those of others, since `sinceMs` (epoch). Returns why it should be
+   * rolled back, or null when it is good. Heartbeats.
+   */
+  watchBake(input: {
+    endpointId: string;
+    revision: number;
+    bake: BakeSettings;
+    sinceMs: number;
+  }): Promise<Failure | null>;
 
   /** Runs for ever: reads the load once a second and signals the endpoints whose replica count should change. */
   autoscale(): Promise<void>;
@@ -129,6 +140,8 @@ export interface HostActivities {
    * `containerLost` to the replica's workflow. Its heartbeats are the sign that the host is alive.
    */
   watchHost(input: { hostId: string }): Promise<void>;
+  /** The end of a replica's log, secrets taken out; null when it has none or is not there. */
+  tailLog(input: { replicaId: string }): Promise<string | null>;
   /** Containers of this installation on this host, running or not. */
   listContainers(): Promise<OwnContainer[]>;
   removeContainers(input: { names: string[] }): Promise<void>;

@@ -67,6 +67,13 @@ export const platformConfigSchema = z.strictObject({
     retryMaxSeconds: seconds,
     janitorSeconds: seconds,
   }),
+  rollout: z
+    .strictObject({
+      bakeSeconds: z.number().nonnegative(),
+      bakeRequests: z.int().positive(),
+      maxErrorPercent: z.number().min(0).max(100),
+    })
+    .default({ bakeSeconds: 60, bakeRequests: 500, maxErrorPercent: 5 }),
   placement: z.strictObject({ cpuOvercommit: z.number().min(1) }),
   hub: z.strictObject({
     endpoint: z.url(),
@@ -97,6 +104,7 @@ const OVERRIDES = {
     GATEWAY_PUBLIC_URL: 'gateway.publicUrl',
     GATEWAY_PROCESSES: 'gateway.processes',
     HF_ENDPOINT: 'hub.endpoint',
+    ROLLOUT_BAKE_SECONDS: 'rollout.bakeSeconds',
   },
 } as const;
 

@@ -34,6 +34,7 @@ export const ERRORS = {
   CONTAINER_EXITED: { status: 500, retryable: false },
   NOT_HEALTHY: { status: 500, retryable: false },
   INFERENCE_FAILED: { status: 500, retryable: false },
+  ENGINE_ERRORS: { status: 500, retryable: false },
   BAD_ARGS: { status: 400, retryable: false },
   UNSUPPORTED_ARCH: { status: 400, retryable: false },
   FILE_MISSING: { status: 400, retryable: false },

@@ -25,6 +25,8 @@ export interface Desired {
   /** The revision's model is already resolved to a commit and its files. */
   pinned: boolean;
   limits: StartLimits;
+  /** How a new revision is watched before it replaces the old one; null or absent: not at all. */
+  bake?: BakeSettings | null;
   /** The projection's `targetReplica` as last written: what a workflow without memory starts from. */
   targetReplica: number;
   /** Highest replica number ever given to this endpoint (0 when none), so that a fresh workflow goes on counting. */
@@ -40,6 +42,15 @@ export interface StartLimits {
   /** Delay before the next start, doubled with each failure in a row. */
   retryBaseMs: number;
   retryMaxMs: number;
+}
+
+/** How long the first replica of a new revision is watched, and what is too bad; from `platform.yaml` or the endpoint. */
+export interface BakeSettings {
+  seconds: number;
+  /** So many answers are enough, however soon they came. */
+  requests: number;
+  /** Share of its answers that may be errors. */
+  maxErrorPercent: number;
 }
 
 /** A replica as its endpoint sees it. */
@@ -87,7 +98,7 @@ export interface Projection {
 
 /**
  * Why a replica stops. Shown in the Temporal UI. Of one at rest: another replica needs its memory, there is no room for it
- * to wake on its host, or its container is not what was kept.
+ * to wake on its host, or its container is not what was kept. `rolledBack`: its revision was given up.
  */
 export type StopReason =
   | 'paused'
@@ -97,7 +108,8 @@ export type StopReason =
   | 'superseded'
   | 'memoryNeeded'
   | 'noRoomToWake'
-  | 'lostAtRest';
+  | 'lostAtRest'
+  | 'rolledBack';
 
 /** One file of a repository, as resolved and pinned for a revision. */
 export interface WeightFile {

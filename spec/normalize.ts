@@ -3,6 +3,7 @@ import { EndpointsError } from './errors.ts';
 import { mergeGateway } from './gateway.ts';
 import { findInstance, type Vendor } from './hardware.ts';
 import { type Image, isRedacted, REDACTED_CREDENTIALS } from './images.ts';
+import { checkBake } from './rollout.ts';
 import { mergeScaling, normalizeScaling } from './scaling.ts';
 
 /** What the owner wants, in the two parts it is stored in. */
@@ -139,6 +140,7 @@ function splitCredentials(
 /** The rules that need more than one field. `vendors` null: the hardware is as it was. */
 function checked(wish: OwnersWish, vendors: readonly Vendor[] | null): OwnersWish {
   const { compute, model, provider } = wish.spec;
+  checkBake(wish.spec.experimentalFeatures);
   if (vendors) {
     const found = findInstance(vendors, {
       ...provider,

@@ -2,7 +2,15 @@ import { sql } from 'kysely';
 import type { EndpointSpec } from '../spec/endpoint.ts';
 import type { Failure } from '../spec/errors.ts';
 import { variantOf } from '../spec/images.ts';
-import type { Desired, Projection, ReplicaView, StartLimits, WeightsPlan } from '../spec/lifecycle.ts';
+import type {
+  BakeSettings,
+  Desired,
+  Projection,
+  ReplicaView,
+  StartLimits,
+  WeightsPlan,
+} from '../spec/lifecycle.ts';
+import { bakeOf } from '../spec/rollout.ts';
 import { isFinal, type ReplicaStage } from '../spec/states.ts';
 import type { Store } from './database.ts';
 
@@ -11,7 +19,7 @@ import type { Store } from './database.ts';
 export async function loadDesired(
   store: Store,
   at: { namespace: string; name: string },
-  limits: StartLimits,
+  site: { limits: StartLimits; bake: BakeSettings },
 ): Promise<Desired | null> {
   const row = await store
     .selectFrom('endpoints')
@@ -53,7 +61,8 @@ export async function loadDesired(
     engine: variantOf(row.spec.model.image).variant,
     model: row.spec.model.repository,
     pinned: revision?.weights != null,
-    limits,
+    limits: site.limits,
+    bake: bakeOf(row.spec.experimentalFeatures, site.bake),
     targetReplica: row.target_replica,
     lastReplicaNumber: last?.number ?? 0,
     liveReplicas: replicas.map(

@@ -13,8 +13,10 @@ import { type EndpointInput, endpointView, replicaChanged, scaleTo, specChanged,
 import { store } from './options.ts';
 import { adopt, carryOut, type EndpointMemory, hear } from './policy/memory.ts';
 import { type Plan, plan } from './policy/plan.ts';
+import { isOnTrial } from './policy/rollout.ts';
 import { newReplica } from './policy/view.ts';
 import { resumeReplica, startReplica, stopReplica } from './replicas.ts';
+import { Trial } from './trial.ts';
 import { endpointDetails, stateLine } from './words.ts';
 
 /**
@@ -36,6 +38,9 @@ class Endpoint {
   #woken = false;
   #asked: number | null = null;
   #views: ReplicaView[] = [];
+  readonly #trial = new Trial(() => {
+    this.#dirty = true;
+  });
   /** Replicas found in the store by a workflow without memory, still to be taken over. */
   #foundlings: number[] = [];
 
@@ -111,14 +116,15 @@ class Endpoint {
   /** One round; returns when to look again at the latest. */
   async #reconcile(desired: Desired): Promise<number | null> {
     for (const number of this.#foundlings.splice(0)) await this.#takeOver(desired, number);
-    const news = { woken: this.#woken, asked: this.#asked, views: this.#views.splice(0) };
+    const verdict = this.#trial.take();
+    const news = { woken: this.#woken, asked: this.#asked, views: this.#views.splice(0), verdict };
     this.#woken = false;
     this.#asked = null;
     const heard = hear(this.#require(), desired, news, Date.now());
     const next = this.#plan(desired, heard);
     this.#memory = carryOut(heard, next, Date.now());
-    for (const { number, reason, standby } of next.stop)
-      if (!(await stopReplica(this.#input, number, reason, standby))) this.#forget(number);
+    for (const { number, reason, ...how } of next.stop)
+      if (!(await stopReplica(this.#input, number, reason, how))) this.#forget(number);
     for (const number of next.wake) if (!(await resumeReplica(this.#input, number))) this.#forget(number);
     for (let number = heard.nextNumber; number < this.#require().nextNumber; number += 1)
       await startReplica(this.#input, desired, { number, revision: next.revision });
@@ -126,6 +132,9 @@ class Endpoint {
     const acted = next.start > 0 || next.stop.length > 0 || next.wake.length > 0;
     const { projection, wakeAt } = acted ? this.#plan(desired, this.#require()) : next;
     await this.#publish(desired, projection);
+    const { target, replicas } = this.#require();
+    const awake = desired.phase === 'running' && target > 0;
+    this.#trial.follow(desired, replicas, awake && isOnTrial(desired, this.#require()));
     return wakeAt;
   }
 
@@ -167,7 +176,8 @@ class Endpoint {
 
   /** Sleeps until there is news or `wakeAt`; rolls over at an instant when nothing is pending. */
   async #wait(wakeAt: number | null): Promise<void> {
-    const mayRollOver = () => workflowInfo().continueAsNewSuggested && !this.#dirty && allHandlersFinished();
+    const mayRollOver = () =>
+      workflowInfo().continueAsNewSuggested && !this.#dirty && !this.#trial.running && allHandlersFinished();
     const ready = () => this.#dirty || mayRollOver();
     if (wakeAt === null) await condition(ready);
     else await condition(ready, Math.max(1, wakeAt - Date.now()), { summary: 'next look' });

@@ -33,8 +33,9 @@ export const replicaChanged = defineSignal<[ReplicaView]>('replicaChanged');
 export const endpointView = defineQuery<unknown>('view');
 
 // --- to a replica
-/** Endpoint: drain and stop; with `standby`, keep the container that way. Placement: give your memory back if you rest. */
-export const stopReplica = defineSignal<[{ reason: StopReason; standby?: Standby }]>('stop');
+/** Endpoint: drain and stop; with `standby`, keep the container that way; with `failure`, for that cause. Placement: give your memory back if you rest. */
+export const stopReplica =
+  defineSignal<[{ reason: StopReason; standby?: Standby; failure?: Failure }]>('stop');
 /** Endpoint: a request waits; serve again, from rest or on the way to it. */
 export const resumeReplica = defineSignal('resume');
 /** Agent: the container is not running any more, or no longer answers. */

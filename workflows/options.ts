@@ -38,8 +38,8 @@ export const store = proxyLocalActivities<
   retry: { initialInterval: '200ms', maximumInterval: '5 seconds' },
 });
 
-/** Control activities that take a while: the Hub, a place on a host, in-flight requests. */
-export const control = proxyActivities<Pick<ControlActivities, 'awaitPlace' | 'drain'>>({
+/** Control activities that take a while: a place on a host, in-flight requests, the watch on a new revision. */
+export const control = proxyActivities<Pick<ControlActivities, 'awaitPlace' | 'drain' | 'watchBake'>>({
   startToCloseTimeout: '24 hours',
   heartbeatTimeout: '10 seconds',
   retry: { initialInterval: '500ms', maximumInterval: '10 seconds' },
@@ -89,6 +89,12 @@ export function onHost(hostId: string) {
       startToCloseTimeout: '6 hours',
       heartbeatTimeout: '15 seconds',
       retry: { ...retry, maximumAttempts: 5 },
+    }),
+    // A log is told with a cause that counts without it: it is waited for only a moment.
+    log: proxyActivities<Pick<HostActivities, 'tailLog'>>({
+      taskQueue: hostTaskQueue(hostId),
+      scheduleToCloseTimeout: '10 seconds',
+      retry: { maximumAttempts: 2 },
     }),
     stop: proxyActivities<
       Pick<HostActivities, 'stopContainer' | 'restContainer' | 'removeContainers' | 'listContainers'>

@@ -53,7 +53,7 @@ export interface Container {
 
 /** Why a replica's life ends. `hostGone`: there is nothing left to stop there. */
 export type End =
-  | { kind: 'stop'; reason: StopReason; hostGone?: boolean }
+  | { kind: 'stop'; reason: StopReason; failure?: Failure; hostGone?: boolean }
   | { kind: 'failed'; failure: Failure; hostGone: boolean };
 
 /** What one replica knows of itself, what it was told, and how it tells others. */

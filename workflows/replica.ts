@@ -51,12 +51,12 @@ class Replica {
     setHandler(replicaView, () => this.#state.view);
   }
 
-  #stop({ reason, standby }: { reason: StopReason; standby?: Standby }): void {
+  #stop({ reason, standby, failure }: { reason: StopReason; standby?: Standby; failure?: Failure }): void {
     const state = this.#state;
     // Placement looked while it still rested.
     if (reason === 'memoryNeeded' && state.phase !== 'resting') return;
     if (standby && state.view.stage === 'running') state.rest = standby;
-    else state.finish({ kind: 'stop', reason });
+    else state.finish({ kind: 'stop', reason, ...(failure ? { failure } : {}) });
   }
 
   #resume(): void {
@@ -231,7 +231,7 @@ class Replica {
   async #windDown(end: End): Promise<void> {
     await CancellationScope.nonCancellable(async () => {
       const ref = { replicaId: this.#state.ref.replicaId, endpointId: this.#state.input.endpointId };
-      const failure = end.kind === 'failed' ? end.failure : null;
+      const failure = end.failure ?? null;
       const wasRouted = this.#state.view.readyAt !== null;
       if (wasRouted) {
         this.#state.report(

@@ -1,5 +1,6 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { getExternalWorkflowHandle, ParentClosePolicy, startChild } from '@temporalio/workflow';
+import type { Failure } from '../spec/errors.ts';
 import type { Desired, ReplicaView, StopReason } from '../spec/lifecycle.ts';
 import { replicaId, replicaWorkflowId } from '../spec/names.ts';
 import type { Standby } from '../spec/states.ts';
@@ -45,10 +46,14 @@ export async function stopReplica(
   { namespace, name }: EndpointInput,
   number: number,
   reason: StopReason,
-  standby?: Standby,
+  how: { standby?: Standby | undefined; failure?: Failure | undefined } = {},
 ): Promise<boolean> {
   try {
-    const told = standby ? { reason, standby } : { reason };
+    const told = {
+      reason,
+      ...(how.standby ? { standby: how.standby } : {}),
+      ...(how.failure ? { failure: how.failure } : {}),
+    };
     await getExternalWorkflowHandle(replicaWorkflowId(namespace, name, number)).signal(stop, told);
     return true;
   } catch {

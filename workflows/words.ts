@@ -44,7 +44,7 @@ export function endpointDetails(
 
 /** How a replica ended, as its workflow's result. */
 export function outcome(
-  end: { kind: 'stop'; reason: string } | { kind: 'failed'; failure: Failure },
+  end: { kind: 'stop'; reason: string; failure?: Failure } | { kind: 'failed'; failure: Failure },
 ): string {
   return end.kind === 'stop'
     ? `stopped: ${end.reason}`

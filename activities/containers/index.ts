@@ -6,7 +6,9 @@ import { LABELS } from '../../spec/names.ts';
 import type { ReplicaStage } from '../../spec/states.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { HostActivities, OwnContainer } from '../interfaces.ts';
+import { secretsOf } from './create.ts';
 import { dockerError, inspectContainer, isAbsent, removeContainer, statusOf } from './docker.ts';
+import { readLog, tailOf } from './logs.ts';
 import { Network } from './network.ts';
 import { ensureImage } from './pull.ts';
 import { type PullProgress, pullMessage } from './pull-progress.ts';
@@ -36,6 +38,7 @@ type ContainerActivities = Pick<
   | 'stopContainer'
   | 'restContainer'
   | 'resumeContainer'
+  | 'tailLog'
   | 'listContainers'
   | 'removeContainers'
 >;
@@ -49,6 +52,7 @@ export function createContainerActivities(deps: ContainerDeps): ContainerActivit
     stopContainer: (input) => guarded(() => stopContainer(deps, input)),
     restContainer: (input) => guarded(() => restContainer(deps, input)),
     resumeContainer: (input) => guarded(() => resumeContainer(deps, input)),
+    tailLog: (input) => guarded(() => tailLog(deps, input.replicaId)),
     listContainers: () => guarded(() => listContainers(deps)),
     removeContainers: (input) => guarded(() => removeContainers(deps, input.names)),
   };
@@ -132,6 +136,12 @@ async function stopContainer(
   const ended = await inspectContainer(docker, found.Id);
   await removeContainer(docker, found.Id);
   return { exitCode: ended ? ended.State.ExitCode : null };
+}
+
+async function tailLog({ docker, records }: ContainerDeps, replicaId: string): Promise<string | null> {
+  const record = await records.read(replicaId);
+  const info = record && (await inspectContainer(docker, record.containerId));
+  return info ? tailOf(await readLog(docker, info.Id, secretsOf(info))) || null : null;
 }
 
 async function listContainers({ docker, installation }: ContainerDeps): Promise<OwnContainer[]> {

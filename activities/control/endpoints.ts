@@ -24,8 +24,10 @@ export function endpointActivities({ store, config, temporal }: ControlDeps): En
     retryBaseMs: retryBaseSeconds * 1000,
     retryMaxMs: retryMaxSeconds * 1000,
   };
+  const { bakeSeconds, bakeRequests, maxErrorPercent } = config.rollout;
+  const bake = { seconds: bakeSeconds, requests: bakeRequests, maxErrorPercent };
   return {
-    loadDesired: (at) => loadDesired(store, at, limits),
+    loadDesired: (at) => loadDesired(store, at, { limits, bake }),
     publishProjection: ({ endpointId, projection }) => publishProjection(store, endpointId, projection),
     removeEndpoint: async ({ endpointId }) => {
       for (const name of await scheduleNames(store, endpointId))

@@ -1,5 +1,6 @@
 import type { ControlActivities } from '../interfaces.ts';
 import { autoscaleActivity } from './autoscale.ts';
+import { bakeActivity } from './bake.ts';
 import type { ControlDeps } from './deps.ts';
 import { endpointActivities } from './endpoints.ts';
 import { hostActivities } from './hosts.ts';
@@ -20,5 +21,6 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     ...hostActivities(deps),
     ...autoscaleActivity(deps),
     ...scheduleActivities(deps),
+    ...bakeActivity(deps),
   };
 }

@@ -148,6 +148,40 @@ await scenario('no room, then one by one', {}, async (world, stage) => {
   return { 'endpoint-no-room': stage.workflowId, 'replica-waited-for-room': stage.replica(2).workflowId };
 });
 
+await scenario(
+  'updates that are watched: good, rolled back, superseded, not started',
+  { bake: { seconds: 3600, requests: 500, maxErrorPercent: 5 } },
+  async (world, stage) => {
+    const watched = (revision: number) =>
+      eventually(`revision ${revision} is watched`, () => world.watched.at(-1) === revision);
+    await stage.tell();
+    await reaches(world, 'running');
+    world.verdict = null;
+    world.wish({ revision: 2 });
+    await stage.tell();
+    await reaches(world, 'updating');
+    await reaches(world, 'running');
+    world.verdict = { code: 'ENGINE_ERRORS', message: 'revision 3 answered 9 of 9 requests with errors' };
+    world.wish({ revision: 3 });
+    await stage.tell();
+    await reaches(world, 'updateFailed');
+    await stage.replica(3).result();
+    world.verdict = undefined;
+    world.wish({ revision: 4 });
+    await stage.tell();
+    await watched(4);
+    world.wish({ revision: 5 });
+    await stage.tell();
+    await watched(5);
+    world.failStarts = { code: 'BAD_ARGS', retryable: false, times: 1 };
+    world.wish({ revision: 6 });
+    await stage.tell();
+    await reaches(world, 'updateFailed');
+    await end(world, stage);
+    return { 'endpoint-watched': stage.workflowId, 'replica-rolled-back': stage.replica(3).workflowId };
+  },
+);
+
 await scenario('a host lost and found, janitor', {}, async (world, stage) => {
   const hostId = `host/r${randomUUID().slice(0, 8)}`;
   const { workflow } = stage.client;

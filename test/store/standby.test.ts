@@ -8,6 +8,7 @@ import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 
 const GIB = 1024 ** 3;
 const LIMITS = { maxStartFailures: 3, retryBaseMs: 1, retryMaxMs: 1 };
+const SITE = { limits: LIMITS, bake: { seconds: 60, requests: 500, maxErrorPercent: 5 } };
 
 describe('placement: room held by frozen replicas', () => {
   const host = (id: string, usedGib: number): HostRoom => ({
@@ -159,7 +160,7 @@ describe('store: a replica at rest', () => {
     assert.deepEqual([stage, standby, ready_at, host_id], ['standby', 'frozen', null, 'h']);
     assert.deepEqual(await place(id), { cpus: 0, memory_bytes: 4 * GIB, gpus: [0] });
     assert.equal(await route(id), undefined);
-    const desired = await loadDesired(db.store, { namespace: 'ns', name: 'e' }, LIMITS);
+    const desired = await loadDesired(db.store, { namespace: 'ns', name: 'e' }, SITE);
     assert.equal(desired?.standby, 'frozen');
     assert.deepEqual(
       [desired?.liveReplicas[0]?.stage, desired?.liveReplicas[0]?.resting],

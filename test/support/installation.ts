@@ -60,7 +60,14 @@ export class Installation {
     for (const name of ['API_PORT', 'GATEWAY_PORT', 'TEMPORAL_PORT', 'TEMPORAL_UI_PORT', 'POSTGRES_PORT']) {
       ports[name] = String(await freePort());
     }
-    const env = { ...process.env, ...ports, ENDPOINTS_DATA_DIR: join(dir, 'data'), HF_ENDPOINT: mirror.url };
+    const env = {
+      ...process.env,
+      ...ports,
+      // Watching is for the tests that are about it.
+      ROLLOUT_BAKE_SECONDS: '0',
+      ENDPOINTS_DATA_DIR: join(dir, 'data'),
+      HF_ENDPOINT: mirror.url,
+    };
     return new Installation(dir, env, mirror, hub);
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { ApplicationFailure, Context, heartbeat } from '@temporalio/activity';
 import type { ControlActivities, HostActivities } from '../../activities/interfaces.ts';
-import type { ErrorCode } from '../../spec/errors.ts';
+import type { ErrorCode, Failure } from '../../spec/errors.ts';
 import type { Desired, Projection, ReplicaPlan } from '../../spec/lifecycle.ts';
 import type { ReplicaStage, Standby } from '../../spec/states.ts';
 
@@ -40,6 +40,10 @@ export class World {
   room = 10;
   /** While set, `waitReady` does not return. */
   slowReady = false;
+  /** What comes of a trial: a failure, or null when all is well; undefined while it goes on. */
+  verdict: Failure | null | undefined;
+  /** Revisions that were put on trial. */
+  readonly watched: number[] = [];
   hostState: 'ready' | 'lost' = 'ready';
   /** What the store answers for the replicas of the lost host. */
   replicaWorkflows: string[] = [];
@@ -148,6 +152,14 @@ export class World {
         this.#placed.delete(replicaId);
         this.stages.set(replicaId, stage);
       },
+      watchBake: async ({ revision }) => {
+        this.watched.push(revision);
+        for (;;) {
+          if (this.verdict !== undefined) return this.verdict;
+          heartbeat();
+          await Context.current().sleep(50);
+        }
+      },
       autoscale: async () => {
         this.calls.push('autoscale');
         for (;;) {
@@ -221,6 +233,7 @@ export class World {
           await Context.current().sleep(200);
         }
       },
+      tailLog: async ({ replicaId }) => `log of ${replicaId}`,
       listContainers: async () =>
         [...this.containers].map((name) => ({ name, replicaId: name, createdAtMs: 0 })),
       removeContainers: async ({ names }) => {

@@ -1,6 +1,8 @@
+import type { Failure } from '../../spec/errors.ts';
 import type { Desired, Projection, ReplicaView } from '../../spec/lifecycle.ts';
 import type { Standby } from '../../spec/states.ts';
 import type { FailureStreak } from './failures.ts';
+import type { Rejection } from './rollout.ts';
 
 /** An endpoint that should run, sorted for the plan and for the words that tell of it. */
 export interface Situation {
@@ -23,6 +25,11 @@ export interface Situation {
   lost: boolean;
   /** A replica of the wanted revision that has found no room for a while. */
   blocked: ReplicaView | null;
+  /** The wanted revision has not proved itself yet; `trial`: and old replicas serve meanwhile. */
+  onTrial: boolean;
+  trial: boolean;
+  /** The revision that was rolled back. */
+  rejected: Rejection | null;
 }
 
 type Words = Pick<Projection, 'state' | 'message'>;
@@ -53,14 +60,27 @@ export function describeResting(
 
 /** State and words of an endpoint that should run. */
 export function describeRunning(s: Situation): Projection {
+  const rolledBack = s.rejected !== null && !s.lost;
+  const failure = rolledBack ? s.rejected?.failure : s.streak?.failure;
   return {
-    ...(s.lost ? wordsOfLost(s) : s.old.length > 0 ? wordsOfUpdate(s) : wordsOfStart(s)),
-    errorMessage: s.streak ? causeOf(s.streak) : null,
+    ...(rolledBack
+      ? ROLLED_BACK
+      : s.lost
+        ? wordsOfLost(s)
+        : s.old.length > 0
+          ? wordsOfUpdate(s)
+          : wordsOfStart(s)),
+    errorMessage: failure ? causeOf(failure) : null,
     readyReplica: readyIn(s.current) + readyIn(s.old),
     targetReplica: s.target,
     observedGeneration: s.desired.generation,
   };
 }
+
+const ROLLED_BACK: Words = {
+  state: 'updateFailed',
+  message: 'Update rolled back, its answers were errors; the previous version serves on',
+};
 
 function wordsOfLost({ current, old, fallback, fallbackStreak }: Situation): Words {
   if (readyIn(current) + readyIn(old) > 0)
@@ -73,8 +93,9 @@ function wordsOfLost({ current, old, fallback, fallbackStreak }: Situation): Wor
   return { state: 'failed', message: 'Endpoint failed to start' };
 }
 
-function wordsOfUpdate({ desired, current, old, blocked }: Situation): Words {
-  const message = `Endpoint is updating to revision ${desired.revision}`;
+function wordsOfUpdate({ desired, current, old, blocked, onTrial }: Situation): Words {
+  const watched = onTrial && readyIn(current) > 0 ? `: its first replica is ${watchedFor(desired)}` : '';
+  const message = `Endpoint is updating to revision ${desired.revision}${watched}`;
   const stepwise = blocked !== null || current.some((r) => r.granted);
   if (!stepwise || readyIn(old) === 0) return { state: 'updating', message };
   return {
@@ -83,8 +104,11 @@ function wordsOfUpdate({ desired, current, old, blocked }: Situation): Words {
   };
 }
 
-function wordsOfStart({ current, streak, now }: Situation): Words {
-  if (readyIn(current) > 0) return { state: 'running', message: 'Endpoint is ready' };
+const watchedFor = ({ bake }: Desired) => `watched for ${bake?.seconds ?? 0} s`;
+
+function wordsOfStart({ desired, current, streak, onTrial, now }: Situation): Words {
+  const watched = onTrial ? `; its new revision is ${watchedFor(desired)}` : '';
+  if (readyIn(current) > 0) return { state: 'running', message: `Endpoint is ready${watched}` };
   if (streak && now < streak.nextStartAt) {
     const inSeconds = Math.ceil((streak.nextStartAt - now) / 1000);
     const what = streak.count === 0 ? 'A host was lost' : `Start ${streak.count} failed`;
@@ -100,7 +124,6 @@ function readyIn(replicas: readonly ReplicaView[]): number {
   return replicas.filter((r) => r.stage === 'running').length;
 }
 
-function causeOf(streak: FailureStreak): string {
-  const { code, message, logTail } = streak.failure;
+function causeOf({ code, message, logTail }: Failure): string {
   return logTail ? `${code}: ${message}\n\n${logTail}` : `${code}: ${message}`;
 }

@@ -2,6 +2,7 @@ import type { Desired, Projection, ReplicaView } from '../../spec/lifecycle.ts';
 import { isFinal } from '../../spec/states.ts';
 import { countFailure, type FailureStreak } from './failures.ts';
 import type { Plan } from './plan.ts';
+import { learn, type Rejection, type Verdict } from './rollout.ts';
 import { newReplica } from './view.ts';
 
 /** What an endpoint remembers from one run to the next; plain JSON. */
@@ -22,6 +23,10 @@ export interface EndpointMemory {
   stable?: number | null;
   /** Failures of the stable revision while the wanted one has failed. */
   stableStreak?: FailureStreak | null;
+  /** The newest revision that was watched and found good. */
+  approved?: number | null;
+  /** The wanted revision, found bad: the stable one serves until the next write. */
+  rejected?: Rejection | null;
 }
 
 /** What signals said since the last round. */
@@ -31,6 +36,8 @@ export interface News {
   /** How many replicas the load asks for; null when the autoscaler said nothing. */
   asked: number | null;
   views: readonly ReplicaView[];
+  /** What the watch on a new revision came to; absent: nothing yet. */
+  verdict?: Verdict | null;
 }
 
 /**
@@ -70,6 +77,8 @@ export function adopt(known: EndpointMemory | null, desired: Desired): EndpointM
     target,
     streak: written ? null : known.streak,
     stableStreak: written ? null : (known.stableStreak ?? null),
+    // A forced sleep asks for nothing new.
+    rejected: written && sleepGeneration !== generation ? null : (known.rejected ?? null),
   };
 }
 
@@ -80,7 +89,7 @@ export function hear(memory: EndpointMemory, desired: Desired, news: News, now: 
   if (news.asked !== null && target > 0)
     target = Math.min(Math.max(news.asked, desired.minReplica), desired.maxReplica);
   if (news.woken && target === 0 && desired.phase === 'running') target = Math.max(1, desired.minReplica);
-  return { ...heard, target };
+  return { ...heard, target, ...learn(desired, news.verdict ?? null) };
 }
 
 /** One report of one replica. */
@@ -99,9 +108,10 @@ function absorb(memory: EndpointMemory, desired: Desired, view: ReplicaView, now
   }
   const after = { ...memory, replicas: others };
   if (!view.failure || known.stopping) return after;
-  if (view.revision === desired.revision)
+  if (view.revision === desired.revision && memory.rejected?.revision !== view.revision)
     return { ...after, streak: countFailure(memory.streak, view, view.failure, desired.limits, now) };
-  if (view.revision !== memory.stable || !memory.streak?.exhausted) return after;
+  const onHold = memory.streak?.exhausted || memory.rejected;
+  if (view.revision !== memory.stable || !onHold) return after;
   const before = memory.stableStreak ?? null;
   return { ...after, stableStreak: countFailure(before, view, view.failure, desired.limits, now) };
 }

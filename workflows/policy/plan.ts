@@ -1,7 +1,9 @@
+import type { Failure } from '../../spec/errors.ts';
 import type { Desired, Projection, ReplicaView, StopReason } from '../../spec/lifecycle.ts';
 import { isFinal, isStarting, type Standby } from '../../spec/states.ts';
 import { describeResting, describeRunning, type Situation } from './describe.ts';
 import type { FailureStreak } from './failures.ts';
+import { isOnTrial, type Rejection } from './rollout.ts';
 
 /** What an endpoint's workflow knows besides the owner's wish. */
 export interface Observed {
@@ -14,14 +16,17 @@ export interface Observed {
   stable?: number | null | undefined;
   /** Its failures since the wanted one cannot start. */
   stableStreak?: FailureStreak | null;
+  /** The newest revision that was watched and found good, and the one that was found bad. */
+  approved?: number | null;
+  rejected?: Rejection | null;
 }
 
 export interface Plan {
   /** How many replicas to start, and of which revision. */
   start: number;
   revision: number;
-  /** With `standby`, the replica's container is kept that way. */
-  stop: { number: number; reason: StopReason; standby?: Standby }[];
+  /** With `standby`, the replica's container is kept that way; with `failure`, that is the cause. */
+  stop: { number: number; reason: StopReason; standby?: Standby; failure?: Failure }[];
   /** Replicas at rest, or on their way to it, that should serve again. */
   wake: number[];
   /** The replica for which an old one is given up. */
@@ -35,6 +40,8 @@ export interface Plan {
 
 /** Replicas allowed beyond the target while a new revision comes up. */
 export const SURGE = 1;
+/** Replicas of a revision that is on trial, while the old ones serve: enough to see how it answers. */
+const CANARIES = 1;
 /** A replica of a new revision that finds no room for so long gets the room of an old one. */
 const SURGE_PATIENCE_MS = 3_000;
 
@@ -44,9 +51,14 @@ const SURGE_PATIENCE_MS = 3_000;
  */
 export function plan(desired: Desired, observed: Observed, now: number): Plan {
   const alive = observed.replicas.filter((r) => !isFinal(r.stage));
-  if (desired.phase !== 'running') return stopAll(desired, alive, desired.phase);
-  if (observed.target === 0) return stopAll(desired, alive, 'scaledToZero');
-  const situation = assess(desired, alive, observed, now);
+  const { stable, rejected } = observed;
+  // A revision that was rolled back is out of the question: the one before it is what is wanted.
+  const back = rejected?.revision === desired.revision && stable != null ? stable : null;
+  const wanted = back === null ? desired : { ...desired, revision: back };
+  if (desired.phase !== 'running') return stopAll(wanted, alive, desired.phase);
+  if (observed.target === 0) return stopAll(wanted, alive, 'scaledToZero');
+  const streak = back === null ? observed.streak : (observed.stableStreak ?? null);
+  const situation = assess(wanted, alive, { ...observed, streak }, now);
   return situation.lost ? holdOn(situation) : rollOrScale(situation);
 }
 
@@ -100,6 +112,7 @@ function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now:
   const served = old.filter((r) => r.readyAt !== null).map((r) => r.revision);
   const stable = observed.stable === null && served.length > 0 ? Math.max(...served) : observed.stable;
   const fallback = stable != null && stable !== desired.revision ? stable : null;
+  const onTrial = isOnTrial(desired, { ...observed, stable: fallback });
   const blocked = current.find((r) => r.blocked && now - r.stageSince >= SURGE_PATIENCE_MS) ?? null;
   return {
     desired,
@@ -115,15 +128,19 @@ function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now:
     // A revision that serves already and whose next replica fails has not failed as an update.
     lost: streak?.exhausted === true && (old.length > 0 || fallback !== null || !current.some(isReady)),
     blocked,
+    onTrial,
+    trial: onTrial && old.length > 0,
+    rejected: observed.rejected ?? null,
   };
 }
 
 /** Towards the target in the wanted revision, with at most one replica to spare while old ones serve. */
 function rollOrScale(s: Situation): Plan {
-  const { desired, target, current, old, resting, alive, streak, now } = s;
-  const ready = current.filter(isReady).length + old.filter(isReady).length;
+  const { desired, target, current, old, resting, alive, streak, now, trial, fallback } = s;
+  // What is on trial does not count as a replacement yet.
+  const ready = (trial ? 0 : current.filter(isReady).length) + old.filter(isReady).length;
   // Not before a failed start's delay is over, and never more containers at once than the owner's maximum and the spare.
-  const missing = Math.max(0, target - current.length);
+  const missing = Math.max(0, (trial ? Math.min(CANARIES, target) : target) - current.length);
   const room = target + (old.length > 0 ? SURGE : 0) - current.length - old.length;
   const ceiling = desired.maxReplica + SURGE - alive.length;
   const held = streak !== null && now < streak.nextStartAt;
@@ -131,27 +148,34 @@ function rollOrScale(s: Situation): Plan {
   const wakeable = resting.filter((r) => r.revision === desired.revision);
   const wake = held ? [] : wakeable.slice(0, Math.max(0, Math.min(missing, room)));
   const start = held ? 0 : Math.max(0, Math.min(missing - wake.length, room - wake.length, ceiling));
+  // What is lacking during a trial is made up for by the revision that is known to serve.
+  const lacking = trial && start === 0 ? Math.min(target - current.length - old.length, ceiling) : 0;
   const unneeded = missing === 0 ? wakeable : [];
   const outdated = resting.filter((r) => r.revision !== desired.revision);
 
   // Old replicas still on their way are of no use, unless they have served and are being taken over again; those that
   // serve go one by one as new ones take over, or make room when a new one finds none.
   const enough = current.filter(isReady).length >= target;
-  const useless = old.filter((r) => isStarting(r.stage) && (r.readyAt === null || enough));
+  const useless = old.filter(
+    (r) => isStarting(r.stage) && (r.readyAt === null || enough) && !(trial && r.revision === fallback),
+  );
   const stuck = current.some((r) => r.blocked && r.granted);
   const anyStopping = alive.some((r) => r.stopping) || useless.length > 0;
   const spare = Math.max(0, ready - target);
   const givesUp = spare === 0 && s.blocked !== null && !stuck && !anyStopping && old.some(isReady);
-  const retired = [...useless, ...old.filter(isReady).slice(0, spare + Number(givesUp))];
+  // Of those that serve, what never proved itself goes first.
+  const proven = (r: ReplicaView) => Number(s.onTrial && r.revision === fallback);
+  const leastFirst = old.filter(isReady).sort((a, b) => proven(a) - proven(b));
+  const retired = [...useless, ...leastFirst.slice(0, spare + Number(givesUp))];
 
   const blockedSince =
     old.some(isReady) && !stuck ? current.filter((r) => r.blocked).map((r) => r.stageSince) : [];
-  const settled = old.length === 0 && current.some(isReady) && !streak?.exhausted;
+  const settled = old.length === 0 && current.some(isReady) && !streak?.exhausted && !s.onTrial;
   return {
-    ...nothing(desired.revision),
-    start,
+    ...nothing(lacking > 0 && fallback !== null ? fallback : desired.revision),
+    start: start + Math.max(0, lacking),
     stop: [
-      ...stops([...outdated, ...retired], 'superseded'),
+      ...[...outdated, ...retired].map((r) => outdatedStop(r, s.rejected)),
       ...stops([...unneeded, ...surplusOf(current, target)], 'scaledDown'),
     ],
     wake: wake.map((r) => r.number),
@@ -190,6 +214,11 @@ function surplusOf(replicas: readonly ReplicaView[], target: number): ReplicaVie
 
 const stops = (replicas: readonly ReplicaView[], reason: StopReason) =>
   replicas.map(({ number }) => ({ number, reason }));
+
+function outdatedStop({ number, revision }: ReplicaView, rejected: Rejection | null): Plan['stop'][number] {
+  if (rejected?.revision !== revision) return { number, reason: 'superseded' };
+  return { number, reason: 'rolledBack', failure: rejected.failure };
+}
 
 function earliest(now: number, times: readonly (number | undefined)[]): number | null {
   const ahead = times.filter((at) => at !== undefined).filter((at) => at > now);
