@@ -43,6 +43,22 @@ export const platformConfigSchema = z.strictObject({
     host: z.string().min(1),
     port: tcpPort,
     publicUrl: z.url().nullable(),
+    domain: z
+      .string()
+      .regex(
+        /^(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)+$/,
+        'not a domain: write it in lower case, without a dot at the end',
+      )
+      .nullable()
+      .default(null),
+    tls: z
+      .strictObject({
+        certificates: z
+          .array(z.strictObject({ certFile: z.string().min(1), keyFile: z.string().min(1) }))
+          .min(1),
+      })
+      .nullable()
+      .default(null),
     processes: z.int().min(1).max(256).default(1),
     holdSeconds: z.number().nonnegative(),
     maxHoldSeconds: seconds,

@@ -30,6 +30,11 @@ export function replicaId(endpointId: string, number: number): string {
   return `${endpointId.slice(0, 8)}-${number}`;
 }
 
+/** The first 24 hex digits of the endpoint's id: its host name below a site's domain, and the only label in front of it. */
+export function hostLabel(endpointId: string): string {
+  return endpointId.replaceAll('-', '').slice(0, 24);
+}
+
 /** Container names are unique per Docker engine, so they carry the installation too. */
 export function containerName(installation: string, replica: string): string {
   return `ep-${installation}-${replica}`;

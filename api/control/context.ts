@@ -22,7 +22,7 @@ export interface ControlDeps {
   hub: ModelSource;
   notify: Notifier;
   schedules: Scheduler;
-  /** Base of every endpoint's URL, without a slash at its end. */
+  /** Base of every endpoint's URL, without a slash at its end; with `{id}` in it, an endpoint's own host. */
   gatewayUrl: string;
   log: FastifyBaseLogger;
 }

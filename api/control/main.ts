@@ -83,9 +83,14 @@ async function migrateWhenReachable(databaseUrl: string, log: Logger): Promise<v
 
 /** Base of the endpoints' URLs; an address that means "all" is no address to connect to. */
 function gatewayUrl({ gateway }: PlatformConfig): string {
-  if (gateway.publicUrl) return gateway.publicUrl.replace(/\/+$/, '');
+  const protocol = gateway.tls ? 'https' : 'http';
   const host = ['0.0.0.0', '::'].includes(gateway.host) ? '127.0.0.1' : gateway.host;
-  return `http://${host.includes(':') ? `[${host}]` : host}:${gateway.port}`;
+  const own = `${protocol}://${host.includes(':') ? `[${host}]` : host}:${gateway.port}`;
+  const base = (gateway.publicUrl ?? own).replace(/\/+$/, '');
+  if (gateway.domain === null) return base;
+  // Of the address only the scheme and the port are left.
+  const { protocol: scheme, port } = new URL(base);
+  return `${scheme}//{id}.${gateway.domain}${port ? `:${port}` : ''}`;
 }
 
 main().catch((error: unknown) => {

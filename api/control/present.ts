@@ -1,11 +1,19 @@
 import { engineFor } from '../../engines/index.ts';
 import type { EndpointWithStatus } from '../../spec/endpoint.ts';
 import { computeId } from '../../spec/hardware.ts';
+import { hostLabel } from '../../spec/names.ts';
 import type { EndpointState } from '../../spec/states.ts';
 import type { StoredEndpoint } from '../../store/endpoints.ts';
 
 /** States in which what a starting replica says of itself is the better status message. */
 const ON_THE_WAY: readonly EndpointState[] = ['pending', 'initializing', 'updating'];
+
+/** By host name where the site has a domain (`gatewayUrl` has `{id}` in it then), else by path. */
+function endpointUrl({ id, namespace, name }: StoredEndpoint, gatewayUrl: string): string {
+  return gatewayUrl.includes('{id}')
+    ? gatewayUrl.replace('{id}', hostLabel(id))
+    : `${gatewayUrl}/${namespace}/${name}`;
+}
 
 /** An endpoint as the public API shows it. Nothing secret is in it: the store keeps that apart. */
 export function presentEndpoint(endpoint: StoredEndpoint, gatewayUrl: string): EndpointWithStatus {
@@ -51,7 +59,7 @@ export function presentEndpoint(endpoint: StoredEndpoint, gatewayUrl: string): E
           ? endpoint.progress
           : endpoint.message,
       errorMessage: endpoint.errorMessage,
-      url: paused ? null : `${gatewayUrl}/${endpoint.namespace}/${endpoint.name}`,
+      url: paused ? null : endpointUrl(endpoint, gatewayUrl),
       readyReplica: paused ? 0 : endpoint.readyReplica,
       targetReplica: paused ? 0 : endpoint.targetReplica,
       createdAt: endpoint.createdAt.toISOString(),

@@ -63,9 +63,13 @@ export function requestHeaders(req: IncomingMessage, id: string, prefix: string)
   const peer = req.socket.remoteAddress ?? 'unknown';
   out.push('x-forwarded-for', trail ? `${trail}, ${peer}` : peer);
   out.push('x-forwarded-host', single(req.headers['x-forwarded-host']) ?? req.headers.host ?? '');
-  out.push('x-forwarded-proto', single(req.headers['x-forwarded-proto']) ?? 'http');
-  out.push('x-forwarded-prefix', prefix);
+  out.push('x-forwarded-proto', single(req.headers['x-forwarded-proto']) ?? schemeOf(req));
+  if (prefix !== '') out.push('x-forwarded-prefix', prefix);
   return out;
+}
+
+function schemeOf(req: IncomingMessage): string {
+  return 'encrypted' in req.socket && req.socket.encrypted ? 'https' : 'http';
 }
 
 /** Of a response: also `x-request-id`, which the gateway sets. */

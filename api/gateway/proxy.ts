@@ -35,6 +35,8 @@ export interface ExchangeInput {
   readonly endpoint: Endpoint;
   /** Path and query for the engine. */
   readonly path: string;
+  /** What stood before it, where the engine does not see it; '' when the endpoint has a host of its own. */
+  readonly prefix: string;
   readonly requestId: string;
   readonly ticket: Ticket;
   /** Of the endpoint and the caller's token. */
@@ -187,13 +189,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   }
 
   found(target: Target): void {
-    const { req, endpoint, path, requestId, ticket } = this.#in;
+    const { req, path, prefix, requestId, ticket } = this.#in;
     const body = this.#body;
     if (body === null || this.#clientGone) return;
     this.#waiting?.stop();
     this.#deadlines?.asked();
     if (this.#headers === null) {
-      this.#headers = requestHeaders(req, requestId, `/${endpointKey(endpoint)}`);
+      this.#headers = requestHeaders(req, requestId, prefix);
       // undici states the length of a body in memory by itself.
       const length = body.replayable ? null : declaredLength(req);
       if (length !== null) this.#headers.push('content-length', String(length));

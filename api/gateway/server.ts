@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type AddressInfo, Server as TcpServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,8 +18,10 @@ import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { Feed } from './feed.ts';
 import { requestId } from './headers.ts';
 import { Hold } from './hold.ts';
+import { endpointAt, labelOf } from './host-names.ts';
 import { LimitShare } from './limit-share.ts';
 import { Limits, type Pass } from './limits.ts';
+import { plainServer, tlsServer } from './listener.ts';
 import { Load } from './load.ts';
 import { type Account, Meter } from './meter.ts';
 import { Metrics } from './metrics.ts';
@@ -28,7 +30,7 @@ import { Exchange, type ExchangeContext } from './proxy.ts';
 import { Replicas } from './replicas.ts';
 import { Reporter } from './report.ts';
 import { holdMs } from './seek.ts';
-import type { Endpoint, Snapshot } from './snapshot.ts';
+import { type Endpoint, endpointKey, type Snapshot } from './snapshot.ts';
 import { refuseUpgrade, tunnel } from './upgrade.ts';
 import { UsageReporter } from './usage-report.ts';
 import { type Wake, Waker } from './wake.ts';
@@ -54,6 +56,8 @@ export interface GatewayDeps {
     | 'trustedProxies'
     | 'defaults'
     | 'usageDays'
+    | 'domain'
+    | 'tls'
   >;
   /** Everything is read again so often; default 30 s. */
   resyncMs?: number;
@@ -183,14 +187,17 @@ export function createGateway(deps: GatewayDeps): Gateway {
     for (const [, endpoint] of waitedFor(feed.snapshot)) if (endpoint) waker.ask(endpoint);
   }, REMIND_MS);
 
-  const server = createServer({
+  const options = {
     maxHeaderSize: MAX_HEADER_BYTES,
     requestTimeout: 0,
     headersTimeout: config.slowHeadSeconds * 1000,
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
     ...UPGRADE_WEBSOCKETS_ONLY,
-  });
+  };
+  const { server, certificates } = config.tls
+    ? tlsServer(options, config.tls.certificates, log)
+    : plainServer(options);
   // Who is silent for so long is looked at, by `Exchange`; a connection between two requests is closed.
   server.timeout = config.slowClientSeconds * 1000;
   server.on('request', (req, res) => onRequest(req, res, false));
@@ -200,9 +207,24 @@ export function createGateway(deps: GatewayDeps): Gateway {
 
   function onRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
     if (leaving) res.shouldKeepAlive = false;
-    if (req.url === '/health') answerHealth(res);
-    else if (req.url === '/metrics') void answerMetrics(res);
+    if (req.url === '/health' && ownHost(req) === null) answerHealth(res);
+    else if (req.url === '/metrics' && ownHost(req) === null) void answerMetrics(res);
     else onEndpointRequest(req, res, expectsContinue);
+  }
+
+  /** What stands before the site's domain, when the request is for an endpoint's own host. */
+  function ownHost(req: IncomingMessage): string | null {
+    return config.domain === null ? null : labelOf(req.headers.host, config.domain);
+  }
+
+  /** The request's target, as it is by path. */
+  function targetOf(req: IncomingMessage): string {
+    const target = req.url ?? '/';
+    const label = ownHost(req);
+    if (label === null || !target.startsWith('/')) return target;
+    const key = feed.snapshot ? endpointAt(label, feed.snapshot.endpoints) : null;
+    // No namespace is called so: it finds nothing, and says what was looked for.
+    return `/${key ?? `-/${label}`}${target}`;
   }
 
   function onEndpointRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
@@ -225,6 +247,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       res,
       endpoint: wanted.endpoint,
       path: wanted.path,
+      prefix: wanted.prefix,
       holdMs: wanted.holdMs,
       requestId: id,
       ticket: load.accept(wanted.endpoint.id),
@@ -238,7 +261,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
 
   /** Before anything is known of the caller: a browser must be able to read why it was refused. */
   function corsFor(req: IncomingMessage, origin: string): readonly string[] | null {
-    const address = parseAddress(req.url ?? '/');
+    const address = parseAddress(targetOf(req));
     if (typeof address === 'string') return null;
     return corsHeaders(origin, feed.snapshot?.endpoints.get(address.key)?.policy?.cors);
   }
@@ -281,7 +304,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     if (typeof held === 'string') return { kind: 'badRequest', message: held };
     const admission = admit(
       feed.snapshot,
-      req.url ?? '/',
+      targetOf(req),
       req.headers.authorization,
       () => clientAddress(req, trusted),
       hasReady,
@@ -290,7 +313,8 @@ export function createGateway(deps: GatewayDeps): Gateway {
     const { endpoint, path, tokenId } = admission;
     const pass = endpoint.policy === null ? null : underLimits(req, endpoint, endpoint.policy, tokenId);
     if (pass && 'kind' in pass) return pass;
-    return { endpoint, path, holdMs: held, account: meter.account(endpoint, tokenId), pass };
+    const prefix = ownHost(req) === null ? `/${endpointKey(endpoint)}` : '';
+    return { endpoint, path, prefix, holdMs: held, account: meter.account(endpoint, tokenId), pass };
   }
 
   function underLimits(
@@ -360,6 +384,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     await usageReporter.stop();
     await limitShare.stop();
     await reporter.stop();
+    certificates?.stop();
     await feed.stop();
     await replicas.destroy();
   }
@@ -388,6 +413,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
 interface Wanted {
   readonly endpoint: Endpoint;
   readonly path: string;
+  readonly prefix: string;
   readonly holdMs: number;
   readonly account: Account;
   readonly pass: Pass | null;

@@ -21,6 +21,7 @@ export interface TunnelInput {
   readonly head: Buffer;
   readonly endpoint: Endpoint;
   readonly path: string;
+  readonly prefix: string;
   readonly requestId: string;
   readonly ticket: Ticket;
   readonly account: Account;
@@ -120,7 +121,7 @@ export function tunnel(input: TunnelInput): void {
     if (over) return;
     ticket.send(target);
     replica = target.replicaId;
-    const headers = requestHeaders(req, requestId, `/${endpointKey(endpoint)}`);
+    const headers = requestHeaders(req, requestId, input.prefix);
     headers[AUTHORIZATION_AT] = target.authorization;
     headers.push('host', target.origin.host, 'connection', 'Upgrade', 'upgrade', 'websocket');
     const { hostname, port } = target.origin;

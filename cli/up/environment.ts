@@ -28,7 +28,10 @@ export function ourEnvironment({ settings, found }: Installation): NodeJS.Proces
 
 /** Where the API and the gateway are reached from this machine. */
 export function addresses({ platform }: Installation['settings']): { api: string; gateway: string } {
-  const url = ({ host, port }: { host: string; port: number }) =>
-    `http://${host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host}:${port}`;
-  return { api: url(platform.api), gateway: platform.gateway.publicUrl ?? url(platform.gateway) };
+  const url = ({ host, port }: { host: string; port: number }, scheme = 'http') =>
+    `${scheme}://${host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host}:${port}`;
+  return {
+    api: url(platform.api),
+    gateway: platform.gateway.publicUrl ?? url(platform.gateway, platform.gateway.tls ? 'https' : 'http'),
+  };
 }

@@ -66,6 +66,8 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   maxHeldBytesTotal: 10_000_000,
   replayBodyBytes: 100_000,
   accessLog: { sample: 0 },
+  domain: null,
+  tls: null,
   slowHeadSeconds: 30,
   slowClientSeconds: 60,
   trustedProxies: [],
