@@ -91,7 +91,7 @@ export function chooseToFree(
   return [];
 }
 
-/** The longest frozen first. */
+/** The longest frozen first; before them those that are on their way out, so that no other goes in their stead. */
 async function frozenReplicas(store: Store): Promise<FrozenReplica[]> {
   return await store
     .selectFrom('replicas as r')
@@ -99,9 +99,9 @@ async function frozenReplicas(store: Store): Promise<FrozenReplica[]> {
     .innerJoin('endpoints as e', 'e.id', 'r.endpoint_id')
     .select(['r.id as replicaId', 'e.namespace', 'e.name', 'r.number', 'a.host_id as hostId'])
     .select(['a.memory_bytes as memoryBytes', 'a.gpus'])
-    .where('r.stage', '=', 'standby')
     .where('r.standby', '=', 'frozen')
     .where('r.stopped_at', 'is', null)
+    .orderBy(sql`r.stage = 'standby'`)
     .orderBy('r.stage_since')
     .execute();
 }

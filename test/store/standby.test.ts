@@ -204,6 +204,14 @@ describe('store: a replica at rest', () => {
       'the one frozen longest',
     );
     assert.match(refused.message, /freeing 1 frozen/);
+    await reportReplica(db.store, { replicaId: first, stage: 'stopping', message: '' });
+    const meanwhile = await reservePlace(db.store, { ...want, replicaId: third });
+    assert.ok(meanwhile.hostId === null);
+    assert.deepEqual(
+      meanwhile.free.map((f) => f.replicaId),
+      [first],
+      'no other while it goes',
+    );
     await over(first);
     assert.deepEqual(await reservePlace(db.store, { ...want, replicaId: third }), { hostId: 'h' });
     await over(second);
