@@ -41,6 +41,10 @@ export interface ControlActivities {
   planReplica(
     input: ReplicaRef & { number: number; hostId: string; workflowId: string },
   ): Promise<ReplicaPlan>;
+  /** Row, place and plan in one step; no plan while there is no room. */
+  prepareReplica(
+    input: ReplicaRef & { number: number; revision: number; workflowId: string },
+  ): Promise<{ hostId: string; plan: ReplicaPlan } | { hostId: null; message: string }>;
   routeIn(input: ReplicaRef & { address: string }): Promise<void>;
   /** The same in one step with the replica's stage, `running`. */
   openReplica(input: ReplicaRef & { address: string; message: string }): Promise<void>;
@@ -111,6 +115,13 @@ export interface HostActivities {
   }): Promise<{ pulled: boolean; image?: string }>;
   /** Creates and starts the container, or finds it running. `calledAt`: when Docker was first asked (ms, epoch). */
   startContainer(input: ReplicaPlan): Promise<{ containerId: string; address: string; calledAt: number }>;
+  /**
+   * Both of the following in one step, where the image is pinned and on this host, and the weights too; no address: they
+   * are not. Heartbeats.
+   */
+  startReady(
+    input: ReplicaPlan,
+  ): Promise<{ address: string; calledAt: number; readyAt: number } | { address: null }>;
   /** Returns when the replica has answered its health route and a real inference, at `readyAt` (ms, epoch). Heartbeats. */
   waitReady(input: ReplicaPlan): Promise<{ address: string; readyAt: number }>;
   /** Stop signal, grace, removal; absent is success. */

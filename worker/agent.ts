@@ -8,7 +8,8 @@ import { ReplicaRecords } from '../activities/containers/records.ts';
 import { createHealthActivities } from '../activities/health/index.ts';
 import type { HostActivities } from '../activities/interfaces.ts';
 import { unseal } from '../activities/seal.ts';
-import { createWeightsActivities, snapshotDir } from '../activities/weights/index.ts';
+import { createStartReady } from '../activities/start-ready.ts';
+import { createWeightsActivities, snapshotDir, weightsPresent } from '../activities/weights/index.ts';
 import { ConfigError, loadPlatformConfig, loadTemporalConfig } from '../runtime/config.ts';
 import { createLog } from '../runtime/log.ts';
 import { onShutdown, reportReady } from '../runtime/process.ts';
@@ -74,6 +75,7 @@ const common = {
   report: progress.report.bind(progress),
 };
 const containers = createContainerActivities(common);
+const health = createHealthActivities(common);
 const activities: HostActivities = {
   ...createWeightsActivities({
     ...common,
@@ -90,7 +92,13 @@ const activities: HostActivities = {
   resumeContainer: beating(containers.resumeContainer),
   listContainers: beating(containers.listContainers),
   removeContainers: beating(containers.removeContainers),
-  ...createHealthActivities(common),
+  ...health,
+  ...createStartReady({
+    docker,
+    weightsPresent: (weights) => weightsPresent(weightsDir, weights),
+    startContainer: beating(containers.startContainer),
+    waitReady: health.waitReady,
+  }),
   ...createWatchActivity({ ...common, log, signal: signalLost, stopping: stopping.signal }),
 };
 

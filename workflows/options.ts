@@ -18,6 +18,7 @@ export const store = proxyLocalActivities<
     | 'reportReplica'
     | 'reservePlace'
     | 'planReplica'
+    | 'prepareReplica'
     | 'pinImage'
     | 'routeIn'
     | 'openReplica'
@@ -84,7 +85,7 @@ export function onHost(hostId: string) {
       heartbeatTimeout: '10 seconds',
       retry: { ...retry, maximumAttempts: 5 },
     }),
-    ready: proxyActivities<Pick<HostActivities, 'waitReady' | 'resumeContainer'>>({
+    ready: proxyActivities<Pick<HostActivities, 'startReady' | 'waitReady' | 'resumeContainer'>>({
       ...common,
       startToCloseTimeout: '6 hours',
       heartbeatTimeout: '15 seconds',

@@ -10,6 +10,7 @@ import type { StopReason } from '../spec/lifecycle.ts';
 import type { Standby } from '../spec/states.ts';
 import { failureOf } from './causes.ts';
 import { control, onHost, store } from './options.ts';
+import { open } from './replica-start.ts';
 import type { Container, ReplicaState, Resting, Serving } from './replica-state.ts';
 
 /** How a replica rests while its endpoint is at zero, and how it serves again. */
@@ -141,21 +142,4 @@ export async function resume(state: ReplicaState, { hostId, standby }: Resting):
 function notWoken(state: ReplicaState, reason: StopReason): never {
   state.finish({ kind: 'stop', reason });
   throw new CancelledFailure(reason);
-}
-
-/** Into service: requests may come from here on. */
-export async function open(
-  state: ReplicaState,
-  address: string,
-  serving: Omit<Serving, 'readyAt'>,
-): Promise<Serving> {
-  // A report of an earlier stage must not come after this one.
-  await state.reported();
-  await store.openReplica.executeWithOptions({ summary: 'requests go to it from now on' }, [
-    { ...state.ref, address, message: 'serving' },
-  ]);
-  const readyAt = Date.now();
-  state.view.readyAt = readyAt;
-  state.report('running', 'serving', { tell: true, stored: true });
-  return { ...serving, readyAt };
 }

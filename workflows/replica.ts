@@ -4,20 +4,19 @@ import {
   continueAsNew,
   isCancellation,
   log,
-  patched,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Failure } from '../spec/errors.ts';
-import type { ReplicaPlan, StopReason } from '../spec/lifecycle.ts';
+import type { StopReason } from '../spec/lifecycle.ts';
 import type { Standby } from '../spec/states.ts';
-import { setAttributes } from './attributes.ts';
 import { failureOf } from './causes.ts';
 import { containerLost, hostLost, replicaView, resumeReplica, stopReplica } from './messages.ts';
-import { control, hub, onHost, store } from './options.ts';
+import { control, onHost, store } from './options.ts';
 import { beAtRest, goToRest, resume } from './replica-rest.ts';
+import { start } from './replica-start.ts';
 import { type End, type ReplicaInput, ReplicaState, type Resting, type Serving } from './replica-state.ts';
-import { megabytes, outcome, summaryOf } from './words.ts';
+import { outcome } from './words.ts';
 
 /**
  * One replica from place to release: place → weights and image → container → first real inference → route in → serve →
@@ -73,7 +72,7 @@ class Replica {
   async run(): Promise<string> {
     const state = this.#state;
     let { serving, resting } = state.input;
-    if (!serving && !resting) serving = await this.#bringUp(() => this.#start());
+    if (!serving && !resting) serving = await this.#bringUp(() => start(state));
     while (state.end === null && (serving || resting)) {
       if (serving) {
         await this.#serve(serving);
@@ -121,92 +120,6 @@ class Replica {
     } finally {
       this.#state.starting = null;
     }
-  }
-
-  async #start(): Promise<Serving> {
-    const { endpointId, number, revision } = this.#state.input;
-    const ref = { replicaId: this.#state.ref.replicaId, endpointId };
-    await store.beginReplica({ ...ref, number, revision });
-    if (!this.#state.input.pinned) {
-      await hub.pinRevision.executeWithOptions({ summary: summaryOf(`resolve ${this.#state.input.model}`) }, [
-        { endpointId, revision },
-      ]);
-    }
-    const hostId = await this.#place(ref);
-    this.#state.hostId = hostId;
-    setAttributes({ EndpointHost: hostId });
-
-    const { workflowId } = workflowInfo();
-    const planned = await store.planReplica.executeWithOptions(
-      { summary: 'files, container, sealed secrets' },
-      [{ ...ref, number, hostId, workflowId }],
-    );
-    const host = onHost(hostId);
-    this.#state.report('downloading', 'fetching weights and image', { tell: true });
-    const [, image] = await Promise.all([this.#fetchWeights(host, planned), this.#fetchImage(host, planned)]);
-    const plan = { ...planned, container: { ...planned.container, image } };
-
-    this.#state.container = { name: plan.containerName, stopGraceMs: plan.container.stopGraceMs };
-    this.#state.report('initializing', 'starting engine');
-    await host.containers.startContainer.executeWithOptions({ summary: `start ${plan.containerName}` }, [
-      plan,
-    ]);
-    this.#state.report(
-      'initializing',
-      plan.readiness.inference ? 'waiting for first inference' : 'waiting until it is healthy',
-    );
-    const { address } = await host.ready.waitReady.executeWithOptions(
-      { summary: plan.readiness.inference ? 'health, then a real inference' : 'health' },
-      [plan],
-    );
-
-    await store.routeIn.executeWithOptions({ summary: 'requests go to it from now on' }, [
-      { ...ref, address },
-    ]);
-    const readyAt = Date.now();
-    this.#state.view.readyAt = readyAt;
-    this.#state.report('running', 'serving', { tell: true });
-    return { hostId, containerName: plan.containerName, stopGraceMs: plan.container.stopGraceMs, readyAt };
-  }
-
-  async #place(ref: { replicaId: string; endpointId: string }): Promise<string> {
-    const place = await store.reservePlace.executeWithOptions({ summary: 'a host with room' }, [ref]);
-    if (place.hostId !== null) return place.hostId;
-    this.#state.view.blocked = true;
-    this.#state.report('pending', place.message, { tell: true });
-    const { hostId } = await control.awaitPlace.executeWithOptions({ summary: 'wait for a host with room' }, [
-      ref,
-    ]);
-    this.#state.view.blocked = false;
-    return hostId;
-  }
-
-  async #fetchWeights(host: ReturnType<typeof onHost>, plan: ReplicaPlan): Promise<void> {
-    if (!plan.weights) return;
-    const { repository, commit, files } = plan.weights;
-    const size = megabytes(files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
-    const summary = summaryOf(`${size} of ${repository}@${commit.slice(0, 8)}`);
-    await host.fetch.downloadWeights.executeWithOptions({ summary }, [
-      { replicaId: this.#state.ref.replicaId, weights: plan.weights, sealed: plan.sealed },
-    ]);
-  }
-
-  /** @returns the exact image to run: the one that all replicas of this revision run */
-  async #fetchImage(host: ReturnType<typeof onHost>, plan: ReplicaPlan): Promise<string> {
-    const { endpointId, revision } = this.#state.input;
-    const { image } = plan.container;
-    const pull = (pinned: string | null) =>
-      host.image.pullImage.executeWithOptions({ summary: summaryOf(pinned ?? image) }, [
-        { replicaId: this.#state.ref.replicaId, image, pinned, sealed: plan.sealed },
-      ]);
-    const own = (await pull(plan.pinnedImage ?? null)).image;
-    if (own === undefined) return image;
-    if (plan.pinnedImage || !patched('pin-image')) return own;
-    const pinned = await store.pinImage.executeWithOptions({ summary: summaryOf(`pin ${own}`) }, [
-      { endpointId, revision, image: own },
-    ]);
-    // Another replica was first, and the tag has moved in between.
-    return pinned.image === own ? own : ((await pull(pinned.image)).image ?? pinned.image);
   }
 
   /** Waits for a reason to end. Rolls over when the history has grown, at an instant when nothing is under way. */

@@ -100,8 +100,7 @@ async function startContainer(
   network: Network,
   plan: ReplicaPlan,
 ): Promise<{ containerId: string; address: string; calledAt: number }> {
-  const secrets = await deps.unseal(plan.sealed);
-  const networkId = await network.id();
+  const [secrets, networkId] = await Promise.all([deps.unseal(plan.sealed), network.id()]);
   deps.report(plan.replicaId, 'initializing', 'starting engine');
   const calledAt = Date.now();
   const started = await bringUp(deps.docker, plan, secrets, {

@@ -8,7 +8,7 @@ import { type FrozenReplica, type Need, needOf, reservePlace, sweepPlaces } from
 import { retakePlace } from '../../store/standby.ts';
 import { stopReplica } from '../../workflows/messages.ts';
 import { toApplicationFailure } from '../failures.ts';
-import type { ControlActivities, ReplicaRef } from '../interfaces.ts';
+import type { ControlActivities } from '../interfaces.ts';
 import type { ControlDeps } from './deps.ts';
 import { revisionOf } from './revision.ts';
 
@@ -24,29 +24,15 @@ export function placementActivities(
   const { store } = deps;
   const { cpuOvercommit } = deps.config.placement;
 
-  const reserve = async ({ replicaId }: ReplicaRef) => {
-    try {
-      const { spec } = await revisionOf(store, replicaId);
-      return await reservePlace(store, {
-        replicaId,
-        ...spec.provider,
-        need: { ...needOf(instanceOf(deps, spec)), driver: driverOf(spec) },
-        cpuOvercommit,
-      });
-    } catch (error) {
-      throw toApplicationFailure(error);
-    }
-  };
-
   return {
     reservePlace: async (ref) => {
-      const place = await reserve(ref);
+      const place = await reserve(deps, ref.replicaId).catch(fail);
       return place.hostId === null ? { hostId: null, message: place.message } : place;
     },
     awaitPlace: async (ref) => {
       const told = new Map<string, number>();
       for (;;) {
-        const place = await reserve(ref);
+        const place = await reserve(deps, ref.replicaId).catch(fail);
         if (place.hostId !== null) return place;
         heartbeat(place.message);
         cancellationSignal().throwIfAborted();
@@ -64,6 +50,25 @@ export function placementActivities(
     },
     sweepStore: async () => ({ removed: await sweepPlaces(store) }),
   };
+}
+
+/** A place for a replica, whose `revision` need not be read again. */
+export async function reserve(
+  deps: ControlDeps,
+  replicaId: string,
+  revision?: Awaited<ReturnType<typeof revisionOf>>,
+): ReturnType<typeof reservePlace> {
+  const { spec } = revision ?? (await revisionOf(deps.store, replicaId));
+  return await reservePlace(deps.store, {
+    replicaId,
+    ...spec.provider,
+    need: { ...needOf(instanceOf(deps, spec)), driver: driverOf(spec) },
+    cpuOvercommit: deps.config.placement.cpuOvercommit,
+  });
+}
+
+function fail(error: unknown): never {
+  throw toApplicationFailure(error);
 }
 
 /** What the image asks of a host's driver, as far as its engine can tell by its name. */

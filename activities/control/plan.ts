@@ -3,23 +3,24 @@ import type { EndpointSecrets } from '../../spec/endpoint.ts';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { ReplicaPlan } from '../../spec/lifecycle.ts';
 import { containerName } from '../../spec/names.ts';
-import { loadRevision, noteWaiting, pinImage, pinWeights } from '../../store/lifecycle.ts';
+import { beginReplica, loadRevision, noteWaiting, pinImage, pinWeights } from '../../store/lifecycle.ts';
 import { beating } from '../beating.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { ControlActivities } from '../interfaces.ts';
 import { seal } from '../seal.ts';
 import type { ControlDeps } from './deps.ts';
-import { instanceOf } from './placement.ts';
+import { instanceOf, reserve } from './placement.ts';
 import { revisionOf } from './revision.ts';
 
 /** What exactly a replica runs: the files of one commit, one container, the secrets sealed for one host. */
 export function planActivities(
   deps: ControlDeps,
-): Pick<ControlActivities, 'pinRevision' | 'pinImage' | 'planReplica'> {
+): Pick<ControlActivities, 'pinRevision' | 'pinImage' | 'planReplica' | 'prepareReplica'> {
   return {
     pinRevision: beating((input) => pinRevision(deps, input).catch(fail)),
     pinImage: ({ endpointId, revision, image }) => pinImage(deps.store, endpointId, revision, image),
     planReplica: (input) => planReplica(deps, input).catch(fail),
+    prepareReplica: (input) => prepareReplica(deps, input).catch(fail),
   };
 }
 
@@ -59,12 +60,26 @@ async function pinRevision(
   return { commit: resolved.commit };
 }
 
+async function prepareReplica(
+  deps: ControlDeps,
+  input: Parameters<ControlActivities['prepareReplica']>[0],
+): ReturnType<ControlActivities['prepareReplica']> {
+  await beginReplica(deps.store, input);
+  const revision = await revisionOf(deps.store, input.replicaId);
+  const place = await reserve(deps, input.replicaId, revision);
+  if (place.hostId === null) return { hostId: null, message: place.message };
+  const { hostId } = place;
+  return { hostId, plan: await planReplica(deps, { ...input, hostId }, revision) };
+}
+
 async function planReplica(
   deps: ControlDeps,
   input: { replicaId: string; number: number; hostId: string; workflowId: string },
+  found?: Awaited<ReturnType<typeof revisionOf>>,
 ): Promise<ReplicaPlan> {
   const { store, vault, config } = deps;
-  const { spec, secrets, weights, image, endpointId, revision } = await revisionOf(store, input.replicaId);
+  const known = found ?? (await revisionOf(store, input.replicaId));
+  const { spec, secrets, weights, image, endpointId, revision } = known;
   const host = await store
     .selectFrom('hosts')
     .select(['public_key', 'inventory'])

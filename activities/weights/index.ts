@@ -62,6 +62,16 @@ export function createWeightsActivities(deps: WeightsDeps): Pick<HostActivities,
   };
 }
 
+/** Whether everything is there, by size; marks it as used now. */
+export async function weightsPresent(dir: string, weights: WeightsPlan): Promise<boolean> {
+  const absent = await absentFiles(placeFiles(dir, weights), ({ target }) => target);
+  if (absent.length > 0) return false;
+  const root = snapshotDir(dir, weights.repository, weights.commit);
+  await mkdir(root, { recursive: true });
+  await touch(root);
+  return true;
+}
+
 async function download(
   deps: WeightsDeps,
   commitsInUse: (() => Promise<ReadonlySet<string>>) | null,
@@ -71,11 +81,7 @@ async function download(
   const { repository, commit } = weights;
   const root = snapshotDir(dir, repository, commit);
   const files = placeFiles(dir, weights);
-  if ((await absentFiles(files, ({ target }) => target)).length === 0) {
-    await mkdir(root, { recursive: true });
-    await touch(root);
-    return { downloadedBytes: 0 };
-  }
+  if (await weightsPresent(dir, weights)) return { downloadedBytes: 0 };
 
   const { hubToken } = await deps.unseal(sealed);
   const context = Context.current();

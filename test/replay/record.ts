@@ -95,6 +95,36 @@ await scenario('sleep and wake', { minReplica: 0 }, async (world, stage) => {
   return { 'endpoint-sleeps': stage.workflowId };
 });
 
+await scenario('sleep with a container kept', { minReplica: 0, standby: 'frozen' }, async (world, stage) => {
+  const rests = () => [...world.stages.values()].includes('standby');
+  await stage.tell();
+  await reaches(world, 'running');
+  for (let cycle = 0; cycle < 2; cycle += 1) {
+    await stage.handle.signal(scaleTo, { replicas: 0, reason: 'idle' });
+    await eventually('at rest', rests);
+    await stage.handle.signal(wake);
+    await reaches(world, 'running');
+  }
+  world.slowDrain = true;
+  const drains = world.calls.filter((call) => call === 'drain').length;
+  await stage.handle.signal(scaleTo, { replicas: 0, reason: 'idle' });
+  await eventually('drains', () => world.calls.filter((call) => call === 'drain').length > drains);
+  await stage.handle.signal(wake);
+  await reaches(world, 'running');
+  world.slowDrain = false;
+  await stage.handle.signal(scaleTo, { replicas: 0, reason: 'idle' });
+  await eventually('at rest', rests);
+  world.spoiled = true;
+  await stage.handle.signal(wake);
+  await reaches(world, 'running');
+  await end(world, stage);
+  return {
+    'endpoint-keeps-container': stage.workflowId,
+    'replica-rests': stage.replica(1).workflowId,
+    'replica-started-at-once': stage.replica(2).workflowId,
+  };
+});
+
 await scenario('failed starts, a lost container, a called-off start', {}, async (world, stage) => {
   world.failStarts = { code: 'UNKNOWN', retryable: true, times: 1 };
   await stage.tell();

@@ -19,6 +19,8 @@ export class World {
   readonly routes = new Set<string>();
   /** Containers at rest. */
   readonly resting = new Map<string, Standby>();
+  /** While set, the host lacks weights or image. */
+  bare = false;
   /** While set, no kept container can be used. */
   spoiled = false;
   /** While set, `drain` does not return. */
@@ -122,6 +124,12 @@ export class World {
         ...planOf(replicaId, endpointId, workflowId),
         pinnedImage: this.pinned.get(1) ?? null,
       }),
+      prepareReplica: async ({ replicaId, endpointId, workflowId }) => {
+        const at = place(replicaId);
+        if (at.hostId === null) return at;
+        const plan = planOf(replicaId, endpointId, workflowId);
+        return { hostId: at.hostId, plan: { ...plan, pinnedImage: this.pinned.get(1) ?? null } };
+      },
       routeIn: async ({ replicaId }) => void this.routes.add(replicaId),
       routeOut: async ({ replicaId }) => {
         this.routes.delete(replicaId);
@@ -182,6 +190,28 @@ export class World {
   readonly #placed = new Set<string>();
 
   host(): HostActivities {
+    const startContainer = async (plan: ReplicaPlan) => {
+      if (this.failStarts && this.failStarts.times > 0) {
+        this.failStarts.times -= 1;
+        const { code, retryable } = this.failStarts;
+        throw ApplicationFailure.create({
+          type: code,
+          message: 'no',
+          nonRetryable: true,
+          details: [{ code, message: `no (${retryable})` }],
+        });
+      }
+      this.started.push(plan.container.image);
+      this.containers.add(plan.containerName);
+      return { containerId: plan.containerName, address: 'http://127.0.0.1:1', calledAt: 0 };
+    };
+    const waitReady = async () => {
+      while (this.slowReady) {
+        heartbeat();
+        await Context.current().sleep(20);
+      }
+      return { address: 'http://127.0.0.1:1', readyAt: 0 };
+    };
     return {
       downloadWeights: async () => ({ downloadedBytes: 0 }),
       pullImage: async ({ pinned }) => {
@@ -189,27 +219,12 @@ export class World {
         if (!pinned) await this.atPull();
         return { pulled: false, ...(image ? { image } : {}) };
       },
-      startContainer: async (plan) => {
-        if (this.failStarts && this.failStarts.times > 0) {
-          this.failStarts.times -= 1;
-          const { code, retryable } = this.failStarts;
-          throw ApplicationFailure.create({
-            type: code,
-            message: 'no',
-            nonRetryable: true,
-            details: [{ code, message: `no (${retryable})` }],
-          });
-        }
-        this.started.push(plan.container.image);
-        this.containers.add(plan.containerName);
-        return { containerId: plan.containerName, address: 'http://127.0.0.1:1', calledAt: 0 };
-      },
-      waitReady: async () => {
-        while (this.slowReady) {
-          heartbeat();
-          await Context.current().sleep(20);
-        }
-        return { address: 'http://127.0.0.1:1', readyAt: 0 };
+      startContainer,
+      waitReady,
+      startReady: async (plan) => {
+        if (!plan.pinnedImage || this.bare) return { address: null };
+        await startContainer({ ...plan, container: { ...plan.container, image: plan.pinnedImage } });
+        return { ...(await waitReady()), calledAt: 0 };
       },
       restContainer: async ({ containerName, standby }) => {
         if (!this.containers.has(containerName)) return { rested: false };
