@@ -9,7 +9,20 @@ import { Installation } from '../../test/support/installation.ts';
  * Runs a measurement against an installation of its own, on the same real parts as the tests, and removes all of it.
  * The exit code is the measurement's: 0 when its bar is met.
  */
-export async function measure(run: (installation: Installation) => Promise<boolean>): Promise<never> {
+export function measure(run: (installation: Installation) => Promise<boolean>): Promise<never> {
+  return measureDocker(async () => {
+    const installation = await Installation.prepare();
+    try {
+      await installation.up();
+      return await run(installation);
+    } finally {
+      await installation.destroy();
+    }
+  });
+}
+
+/** The same with the real parts alone: Docker with the engine's image, and weights. */
+export async function measureDocker(run: () => Promise<boolean>): Promise<never> {
   const dir = await mkdtemp(join(tmpdir(), 'endpoints-bench-'));
   const parts: Parts = { env: {}, unavailable: {}, docker: undefined };
   const stopping = new AbortController();
@@ -17,13 +30,7 @@ export async function measure(run: (installation: Installation) => Promise<boole
   try {
     await runSteps(partSteps(dir, parts, stopping.signal), stopping.signal);
     Object.assign(process.env, parts.env);
-    const installation = await Installation.prepare();
-    try {
-      await installation.up();
-      met = await run(installation);
-    } finally {
-      await installation.destroy();
-    }
+    met = await run();
   } finally {
     await parts.docker?.stop();
     await rm(dir, { recursive: true, force: true });

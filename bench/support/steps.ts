@@ -38,3 +38,41 @@ export async function replicaTimes(client: Client, workflowId: string): Promise<
     ready: result<{ readyAt: number }>('waitReady').readyAt,
   };
 }
+
+/** When a replica passed each step of its newest wake, by its own history; milliseconds since the epoch. */
+export interface WakeTimes {
+  /** Its workflow was started, or told to resume. */
+  told: number;
+  /** The step for the host was handed to Temporal. */
+  scheduled: number;
+  /** When the agent first asked Docker. */
+  called: number;
+  /** When the engine had answered. */
+  ready: number;
+}
+
+export async function wakeTimes(client: Client, workflowId: string): Promise<WakeTimes> {
+  const { events } = await client.workflow.getHandle(workflowId).fetchHistory();
+  const list = events ?? [];
+  const scheduled = list.findLast((e) =>
+    ['startReady', 'resumeContainer'].includes(
+      e.activityTaskScheduledEventAttributes?.activityType?.name ?? '',
+    ),
+  );
+  const id = scheduled?.eventId;
+  const completed = list.find(
+    (e) => id != null && e.activityTaskCompletedEventAttributes?.scheduledEventId?.eq(id),
+  );
+  const [payload] = completed?.activityTaskCompletedEventAttributes?.result?.payloads ?? [];
+  if (!payload) throw new Error(`${workflowId} has no finished wake`);
+  const { calledAt, readyAt } = defaultPayloadConverter.fromPayload<{ calledAt: number; readyAt: number }>(
+    payload,
+  );
+  const resumed = list.findLast((e) => e.workflowExecutionSignaledEventAttributes?.signalName === 'resume');
+  return {
+    told: tsToMs((resumed ?? list[0])?.eventTime),
+    scheduled: tsToMs(scheduled?.eventTime),
+    called: calledAt,
+    ready: readyAt,
+  };
+}
