@@ -16,6 +16,9 @@ export interface RoutedEndpoint {
   readonly errorMessage: string | null;
   /** The spec's `experimentalFeatures.loadBalancer`; anything but `prefix` there is `leastInFlight`. */
   readonly loadBalancer: 'leastInFlight' | 'prefix';
+  readonly revision: number;
+  /** The spec's `cacheHttpResponses`, also where early clients put it, among the experimental features. */
+  readonly cacheResponses: boolean;
   /** As the owner has set them; null when never. */
   readonly gateway: GatewaySettings | null;
   readonly replicas: readonly RoutedReplica[];
@@ -74,7 +77,9 @@ async function load(store: Store, vault: Vault, which: ReturnType<typeof sql>): 
         SELECT e.id, e.namespace, e.name, e.spec ->> 'type' AS type, e.state, e.phase,
           e.error_message AS "errorMessage",
           CASE e.spec #>> '{experimentalFeatures,loadBalancer}' WHEN 'prefix' THEN 'prefix' ELSE 'leastInFlight' END
-            AS "loadBalancer", e.spec -> 'gateway' AS gateway, r.replica_id AS "replicaId", r.address, r.engine_key AS "engineKey",
+            AS "loadBalancer", e.spec -> 'gateway' AS gateway, e.revision,
+          coalesce(e.spec ->> 'cacheHttpResponses' = 'true'
+            OR e.spec #>> '{experimentalFeatures,cacheHttpResponses}' = 'true', false) AS "cacheResponses", r.replica_id AS "replicaId", r.address, r.engine_key AS "engineKey",
           r.state AS "routeState"
         FROM endpoints e LEFT JOIN routes r ON r.endpoint_id = e.id
         WHERE ${which} ORDER BY e.id, r.replica_id`.execute(tx);

@@ -32,6 +32,7 @@ const NOT_PASSED_ON = new Set([
   'x-request-id',
   'x-scale-up-timeout',
   'x-hold-comments',
+  'x-use-cache',
 ]);
 
 const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
@@ -71,6 +72,9 @@ export function requestHeaders(req: IncomingMessage, id: string, prefix: string)
 function schemeOf(req: IncomingMessage): string {
   return 'encrypted' in req.socket && req.socket.encrypted ? 'https' : 'http';
 }
+
+/** Items that `responseHeaders` puts before the engine's own. */
+export const OWN_HEADERS = 4;
 
 /** Of a response: also `x-request-id`, which the gateway sets. */
 export function responseHeaders(raw: readonly (Buffer | string)[], id: string, replicaId: string): string[] {

@@ -1,5 +1,6 @@
 import type { BlockList } from 'node:net';
 import type { GatewaySettings, RateSettings, SessionSettings } from '../../spec/gateway.ts';
+import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import { addressSet } from './addresses.ts';
 
 /** Limits in force; null is none. */
@@ -16,6 +17,7 @@ export interface Policy {
   readonly maxBodyBytes: number | null;
   readonly allowedIps: BlockList | null;
   readonly session: SessionSettings | null;
+  readonly cache: true | null;
   readonly timeouts: Timeouts | null;
   readonly holdComments: true | null;
   /** Origins of web pages, `*` for all. */
@@ -30,7 +32,10 @@ export interface Timeouts {
 }
 
 /** Null when the endpoint asks for nothing, as most do: then a request costs one comparison. */
-export function compilePolicy(settings: GatewaySettings | null, site: GatewaySettings): Policy | null {
+export function compilePolicy(
+  { gateway: settings, cacheResponses }: Pick<RoutedEndpoint, 'gateway' | 'cacheResponses'>,
+  site: GatewaySettings,
+): Policy | null {
   const limits = { ...site.limits, ...defined(settings?.limits) };
   const allowedIps = settings?.allowedIps ?? site.allowedIps;
   const cors = settings?.cors ?? site.cors;
@@ -40,6 +45,7 @@ export function compilePolicy(settings: GatewaySettings | null, site: GatewaySet
     maxBodyBytes: limits.maxBodyBytes ?? null,
     allowedIps: allowedIps ? addressSet(allowedIps) : null,
     session: settings?.session ?? site.session ?? null,
+    cache: cacheResponses ? true : null,
     timeouts: timeouts({ ...site.timeouts, ...defined(settings?.timeouts) }),
     holdComments: (settings?.holdComments ?? site.holdComments) ? true : null,
     cors: cors ? new Set(cors.origins) : null,

@@ -2,11 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { AccessEntry, AccessLog } from './access-log.ts';
 import { type BodyLimit, BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
+import { type CachedAnswer, cacheKey, mayKeep, Recording, type ResponseCache } from './cache.ts';
 import type { Connection } from './connections.ts';
 import { withCors } from './cors.ts';
 import { Deadlines } from './deadlines.ts';
 import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
-import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
+import { AUTHORIZATION_AT, OWN_HEADERS, requestHeaders, responseHeaders } from './headers.ts';
 import type { Pass } from './limits.ts';
 import type { Ticket } from './load.ts';
 import { type Account, minuteOf } from './meter.ts';
@@ -21,6 +22,7 @@ import { errorEvent, WaitingStream, wantsEventStream } from './waiting.ts';
 
 export interface ExchangeContext extends SeekContext {
   readonly metrics: Metrics;
+  readonly cache: ResponseCache;
   readonly accessLog: AccessLog;
   /** How long a client's connection may be silent before it is looked at. */
   readonly slowClientMs: number;
@@ -88,6 +90,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #firstByteAt = 0;
   /** Null unless the answer may say how many tokens it cost. */
   #ends: AnswerEnds | null = null;
+  /** Null unless the endpoint's answers are kept. */
+  #cacheKey: string | null = null;
+  #recording: Recording | null = null;
   /** Null unless the endpoint has time limits. */
   #deadlines: Deadlines | null = null;
   /** Null unless the caller is told that it waits. */
@@ -104,7 +109,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   constructor(input: ExchangeInput) {
     this.#in = input;
     input.account.begin(this.#beganAt);
-    this.#seek = new Seek(input.context, input.endpoint, input.holdMs, this);
+    this.#seek = new Seek(
+      input.context,
+      input.endpoint,
+      input.holdMs,
+      this,
+      input.endpoint.policy?.cache !== true,
+    );
   }
 
   begin(): void {
@@ -119,7 +130,10 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
       this.#seek.bytes = body.bytes;
       this.#joinSession();
       if (this.#in.endpoint.loadBalancer === 'prefix') this.#seek.keys = routingKeys(req, body);
-      if (!this.#clientGone) this.#seek.next();
+      if (this.#clientGone) return;
+      const kept = endpoint.policy?.cache ? this.#fromCache(body) : null;
+      if (kept) this.#answerAgain(kept);
+      else this.#seek.next();
     };
     takeBody(req, replayBodyBytes, took, this.#bodyLimit());
   }
@@ -172,6 +186,31 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     if (!res.headersSent) res.shouldKeepAlive = false;
     if (this.#answered) this.#breakOff(refusal.message);
     else this.refused(refusal);
+  }
+
+  #fromCache(body: RequestBody): CachedAnswer | null {
+    const { req, endpoint, path, context } = this.#in;
+    if (!(body instanceof BufferedBody)) return null;
+    this.#cacheKey = cacheKey(req, endpoint, path, body.buffer);
+    return this.#cacheKey === null ? null : context.cache.get(this.#cacheKey, performance.now());
+  }
+
+  /** No engine is asked, and none is woken. */
+  #answerAgain({ status, headers, body }: CachedAnswer): void {
+    const { res, requestId, ticket, account, context } = this.#in;
+    const now = performance.now();
+    this.#status = status;
+    this.#answered = true;
+    this.#bodyBegan = true;
+    this.#firstByteAt = now;
+    this.#bytes = body.length;
+    account.answered(now);
+    context.metrics.answered(status, now - this.#beganAt);
+    ticket.close();
+    this.#deadlines?.end();
+    if (context.leaving()) res.shouldKeepAlive = false;
+    res.writeHead(status, this.#head(['x-request-id', requestId, 'x-cache', 'HIT', ...headers]));
+    res.end(body);
   }
 
   /** Waits for a replica now: an event stream's caller who has asked for it is told so. */
@@ -239,7 +278,11 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     if (this.#waiting?.began) {
       if (status !== 200 || encoded || !type.startsWith('text/event-stream')) this.#instead = [];
     } else {
-      const out = this.#head(responseHeaders(raw, requestId, this.#target?.replicaId ?? ''));
+      const engines = responseHeaders(raw, requestId, this.#target?.replicaId ?? '');
+      if (this.#cacheKey !== null && mayKeep(status, headers))
+        this.#recording = new Recording(this.#cacheKey, status, engines.slice(OWN_HEADERS));
+      if (this.#cacheKey !== null) engines.push('x-cache', 'MISS');
+      const out = this.#head(engines);
       if (context.leaving()) res.shouldKeepAlive = false;
       if (statusMessage) res.writeHead(status, statusMessage, out);
       else res.writeHead(status, out);
@@ -285,6 +328,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     }
     this.#bytes += chunk.length;
     this.#ends?.note(chunk);
+    this.#recording?.note(chunk);
     this.#deadlines?.part();
     if (this.#instead !== null) {
       if (this.#bytes <= MAX_INSTEAD_BYTES) this.#instead.push(chunk);
@@ -296,6 +340,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   }
 
   onResponseEnd(): void {
+    this.#recording?.keep(this.#in.context.cache, performance.now());
     this.#deadlines?.end();
     if (this.#instead !== null) this.#in.res.write(this.#insteadEvent(this.#instead));
     this.#connection?.release();

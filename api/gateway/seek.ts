@@ -48,15 +48,15 @@ export class Seek {
   /** Connections refused in a row, since the request was last held. */
   #failures = 0;
 
-  /** `holdMs` is how long the request may be held in all. */
-  constructor(context: SeekContext, endpoint: RoutedEndpoint, holdMs: number, seeker: Seeker) {
+  /** `holdMs` is how long the request may be held in all; `early` asks for a replica before one is looked for. */
+  constructor(context: SeekContext, endpoint: RoutedEndpoint, holdMs: number, seeker: Seeker, early = true) {
     this.#context = context;
     this.#endpoint = endpoint;
     this.#snapshot = context.snapshot();
     this.#until = Date.now() + holdMs;
     this.#seeker = seeker;
-    // Before the body is read: a sleeping endpoint starts while it comes in.
-    if (context.replicas.ready(endpoint.id).length === 0) context.waker.ask(endpoint);
+    // Before the body is read: a sleeping endpoint starts while it comes in. Unless it may be that nobody need start.
+    if (early && context.replicas.ready(endpoint.id).length === 0) context.waker.ask(endpoint);
   }
 
   /** Bytes that a held request keeps in memory. */

@@ -13,6 +13,7 @@ import { parseAddress } from './address.ts';
 import { addressSet, clientAddress } from './addresses.ts';
 import { admit, hopeless } from './admission.ts';
 import { declaredLength } from './body.ts';
+import { ResponseCache } from './cache.ts';
 import { answerPreflight, corsHeaders, isPreflight } from './cors.ts';
 import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { Feed } from './feed.ts';
@@ -56,6 +57,7 @@ export interface GatewayDeps {
     | 'trustedProxies'
     | 'defaults'
     | 'usageDays'
+    | 'cacheBytes'
     | 'domain'
     | 'tls'
   >;
@@ -130,7 +132,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const limits = new Limits();
   const limitShare = new LimitShare(limits, { store: deps.store, gatewayId, log });
   const trusted = config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null;
-  const compile = (endpoint: RoutedEndpoint) => compilePolicy(endpoint.gateway, config.defaults);
+  const compile = (endpoint: RoutedEndpoint) => compilePolicy(endpoint, config.defaults);
   const feed = new Feed({ ...deps, gatewayId, onSnapshot, compile });
   const reporter = new Reporter({
     store: deps.store,
@@ -156,6 +158,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     waker,
     metrics,
     accessLog,
+    cache: new ResponseCache(config.cacheBytes),
     slowClientMs: config.slowClientSeconds * 1000,
     snapshot: () => feed.snapshot,
     closing: () => closing,

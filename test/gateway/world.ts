@@ -35,6 +35,7 @@ export interface World {
     errorMessage?: string;
     loadBalancer?: string;
     gateway?: GatewaySettings;
+    cacheHttpResponses?: boolean;
   }): Promise<TestEndpoint>;
   setGateway(endpoint: TestEndpoint, gateway: GatewaySettings): Promise<void>;
   setState(endpoint: TestEndpoint, state: EndpointState, phase?: DesiredPhase): Promise<void>;
@@ -73,6 +74,7 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   trustedProxies: [],
   defaults: {},
   usageDays: 400,
+  cacheBytes: 1_000_000,
 };
 
 /** On a database of the shared server, or on one that the test itself starts and stops. */
@@ -133,6 +135,7 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
             type: options.type ?? 'public',
             experimentalFeatures: options.loadBalancer ? { loadBalancer: options.loadBalancer } : {},
             ...(options.gateway ? { gateway: options.gateway } : {}),
+            ...(options.cacheHttpResponses ? { cacheHttpResponses: true } : {}),
           }),
           secrets: null,
           phase: options.phase ?? 'running',
