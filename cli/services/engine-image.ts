@@ -29,11 +29,14 @@ export async function ensureEngineImage(options: ImageOptions): Promise<ImageSou
   const registry = registryOf(options.image);
   options.onProgress?.(`asking ${registry}`);
   if (await answers(`https://${registry}/v2/`)) {
-    await pull(options);
+    await pullImage(options);
     return 'pulled';
   }
   options.onProgress?.(`${registry} cannot be reached: building from Debian's llama.cpp package`);
-  await importTarball(options, await debianTarball(options));
+  await importImage(options, await debianTarball(options), [
+    'ENTRYPOINT ["/usr/bin/llama-server"]',
+    'LABEL inference-endpoints.built-from="Debian llama.cpp-tools"',
+  ]);
   return 'built from Debian';
 }
 
@@ -44,7 +47,8 @@ export function registryOf(image: string): string {
   return isHost ? first : 'registry-1.docker.io';
 }
 
-async function hasImage(docker: Docker, image: string): Promise<boolean> {
+/** Whether the Docker engine has an image of this reference. */
+export async function hasImage(docker: Docker, image: string): Promise<boolean> {
   try {
     await docker.getImage(image).inspect();
     return true;
@@ -54,7 +58,8 @@ async function hasImage(docker: Docker, image: string): Promise<boolean> {
   }
 }
 
-async function pull({ docker, image, onProgress, signal }: ImageOptions): Promise<void> {
+/** @throws CliError */
+export async function pullImage({ docker, image, onProgress, signal }: ImageOptions): Promise<void> {
   const stream = await docker.pull(image, signal ? { abortSignal: signal } : {});
   await new Promise<void>((resolve, reject) => {
     docker.modem.followProgress(
@@ -93,12 +98,7 @@ async function build(
         "machine, load the image yourself ('docker load'), or name one you have in platform.yaml (engines.llamacpp.image)",
     );
   }
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  if (!(await onPath('mmdebstrap'))) {
-    onProgress?.('installing mmdebstrap');
-    await exec('apt-get', ['update', '-qq'], { env, signal });
-    await exec('apt-get', ['install', '-y', '--no-install-recommends', 'mmdebstrap'], { env, signal });
-  }
+  await ensureMmdebstrap({ ...(onProgress ? { onProgress } : {}), ...(signal ? { signal } : {}) });
   const work = await mkdtemp(`${target}.`);
   try {
     // apt downloads as a user of its own, who must be able to pass.
@@ -106,7 +106,7 @@ async function build(
     const out = join(work, 'root.tar');
     const flags = [`--aptopt=Acquire::Check-Valid-Until "false"`, '--variant=essential'];
     await exec('mmdebstrap', [...flags, '--include=llama.cpp-tools,ca-certificates', 'forky', out], {
-      env: { ...env, TMPDIR: work },
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', TMPDIR: work },
       signal,
       onLine: (line) => onProgress?.(line.replace(/^I: /, 'mmdebstrap: ')),
     });
@@ -116,7 +116,25 @@ async function build(
   }
 }
 
-async function importTarball({ docker, image, onProgress }: ImageOptions, tarball: string): Promise<void> {
+/** Installs Debian's tool that makes root file systems, where it is missing. @throws CliError */
+export async function ensureMmdebstrap(options: Pick<ImageOptions, 'onProgress' | 'signal'>): Promise<void> {
+  if (await onPath('mmdebstrap')) return;
+  const { onProgress, signal } = options;
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  onProgress?.('installing mmdebstrap');
+  await exec('apt-get', ['update', '-qq'], { env, signal });
+  await exec('apt-get', ['install', '-y', '--no-install-recommends', 'mmdebstrap'], { env, signal });
+}
+
+/**
+ * Makes an image of a root file system under the reference. `changes` are lines of a Dockerfile.
+ * @throws CliError when the reference is a digest, or Docker does not take it
+ */
+export async function importImage(
+  { docker, image, onProgress }: Pick<ImageOptions, 'docker' | 'image' | 'onProgress'>,
+  source: string | NodeJS.ReadableStream,
+  changes: string[],
+): Promise<void> {
   if (image.includes('@')) {
     throw new CliError(
       `${image} names a digest, which only its registry can provide, and that cannot be reached`,
@@ -125,11 +143,7 @@ async function importTarball({ docker, image, onProgress }: ImageOptions, tarbal
   const colon = image.indexOf(':', image.lastIndexOf('/'));
   const [repo, tag] = colon < 0 ? [image, 'latest'] : [image.slice(0, colon), image.slice(colon + 1)];
   onProgress?.(`importing ${image}`);
-  const changes = [
-    'ENTRYPOINT ["/usr/bin/llama-server"]',
-    'LABEL inference-endpoints.built-from="Debian llama.cpp-tools"',
-  ];
-  const answer = await docker.importImage(tarball, { repo, tag, changes });
+  const answer = await docker.importImage(source, { repo, tag, changes });
   const said = (await buffer(answer)).toString('utf8');
   if (!(await hasImage(docker, image))) throw new CliError(`${image} cannot be imported: ${said.trim()}`);
 }

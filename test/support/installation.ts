@@ -182,6 +182,17 @@ export class Installation {
     return { status: response.status, body: await response.json() };
   }
 
+  /** The public text of an endpoint's metrics. */
+  async openMetrics(name: string): Promise<string> {
+    const { api, token, namespace } = this.connection;
+    const response = await fetch(`${api}/v2/endpoint/${namespace}/${name}/open-metrics`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    const text = await response.text();
+    if (response.status !== 200) throw new Error(`open-metrics of ${name}: ${response.status} ${text}`);
+    return text;
+  }
+
   async create(name: string, over: { scaling?: object; image?: object; model?: object } = {}): Promise<void> {
     const answer = await this.api(
       'POST',
