@@ -6,6 +6,7 @@ import { answerError, answerUnknownRoute } from './errors.ts';
 import { acceptEmptyJson } from './json-body.ts';
 import { describeApi } from './openapi.ts';
 import { auditRoutes } from './routes/audit.ts';
+import { catalogRoutes } from './routes/catalog.ts';
 import { endpointRoutes } from './routes/endpoints.ts';
 import { healthRoutes } from './routes/health.ts';
 import { hostRoutes } from './routes/hosts.ts';
@@ -68,6 +69,7 @@ export function createControlApi(deps: ControlDeps): FastifyInstance {
       scheduleRoutes(typed, deps);
       auditRoutes(typed, deps);
       usageRoutes(typed, deps);
+      catalogRoutes(typed, deps);
       hostRoutes(typed, deps);
     });
   });

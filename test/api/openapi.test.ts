@@ -134,6 +134,21 @@ describe('api: description', () => {
       ['get', '/v2/provider/{namespace}', '/v2/provider/alice'],
       ['get', '/v2/audit-logs/{namespace}', '/v2/audit-logs/alice'],
       ['get', '/api/whoami-v2', '/api/whoami-v2'],
+      ['get', '/api/catalog/repo-list', '/api/catalog/repo-list'],
+      ['post', '/api/catalog/deploy', '/api/catalog/deploy', { namespace: 'alice', repoId: 'BAAI/bge-m3' }],
+      ['get', '/api/v1/catalog/list', '/api/v1/catalog/list'],
+      [
+        'post',
+        '/api/v1/catalog/model/{owner}/{repository}/deploy',
+        '/api/v1/catalog/model/no/such/deploy',
+        { namespace: 'alice' },
+      ],
+      [
+        'post',
+        '/api/v1/catalog/recipe/{publicId}/deploy',
+        '/api/v1/catalog/recipe/bge-m3-tei-l4/deploy',
+        { namespace: 'alice' },
+      ],
       ['get', '/health', '/health'],
       ['delete', '/v2/endpoint/{namespace}/{name}', '/v2/endpoint/alice/described'],
     ];

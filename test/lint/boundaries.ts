@@ -15,6 +15,7 @@ interface Rule {
 export const RULES: Readonly<Record<string, Rule>> = {
   spec: { modules: [] },
   engines: { modules: ['spec'] },
+  catalog: { modules: ['spec', 'engines'] },
   runtime: { modules: ['spec'] },
   store: { modules: ['spec'] },
   hub: { modules: ['spec'] },
@@ -28,7 +29,16 @@ export const RULES: Readonly<Record<string, Rule>> = {
     modules: ['spec', 'engines', 'store', 'hub', 'runtime', 'workflows/messages.ts', 'workflows/policy'],
   },
   api: {
-    modules: ['spec', 'engines', 'store', 'hub', 'runtime', 'workflows/messages.ts', 'workflows/start.ts'],
+    modules: [
+      'spec',
+      'engines',
+      'catalog',
+      'store',
+      'hub',
+      'runtime',
+      'workflows/messages.ts',
+      'workflows/start.ts',
+    ],
   },
   worker: {
     modules: ['spec', 'engines', 'store', 'hub', 'runtime', 'activities', 'workflows'],

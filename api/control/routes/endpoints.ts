@@ -1,7 +1,8 @@
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { changesOf, needsNewContainers } from '../../../spec/changes.ts';
 import {
+  type EndpointCreate,
   type EndpointSpec,
   type EndpointWithStatus,
   endpointCreate,
@@ -72,6 +73,26 @@ export async function showEndpoint(
   const endpoint = await findEndpoint(deps.store, where.namespace, where.name);
   if (!endpoint || endpoint.phase === 'deleted') throw endpointNotFound(where.namespace, where.name);
   return presentEndpoint(endpoint, deps.gatewayUrl);
+}
+
+/**
+ * Creates an endpoint, whoever wrote the request: its owner, or a recipe of the catalogue.
+ * @throws EndpointsError VALIDATION_FAILED, CONFLICT, HUB_*, NO_USABLE_FILE
+ */
+export async function createFrom(
+  deps: ControlDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  namespace: string,
+  body: EndpointCreate,
+): Promise<EndpointWithStatus> {
+  const where = { namespace, name: body.name };
+  const { wish, decision } = await prepareCreate(deps, namespace, body, request.log, { planOnly: false });
+  const { weights, warnings } = decision;
+  await createEndpoint(deps.store, deps.vault, { ...where, wish, weights, actor: actorOf(request) });
+  tellWorkflow(deps, where);
+  warn(reply, warnings);
+  return showEndpoint(deps, where);
 }
 
 export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
@@ -156,21 +177,12 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
       response: { 200: endpointOrPlan, ...refusals, 409: errorBody, 413: errorBody },
     },
     handler: async (request, reply) => {
-      const where = { namespace: request.params.namespace, name: request.body.name };
-      const planOnly = request.query.dryRun === 'true';
-      const { wish, decision } = await prepareCreate(deps, where.namespace, request.body, request.log, {
-        planOnly,
+      const { namespace } = request.params;
+      if (request.query.dryRun !== 'true') return createFrom(deps, request, reply, namespace, request.body);
+      const { wish, decision } = await prepareCreate(deps, namespace, request.body, request.log, {
+        planOnly: true,
       });
-      if (planOnly) return presentPlan(where.name, wish.spec, decision, await roomNow());
-      await createEndpoint(store, vault, {
-        ...where,
-        wish,
-        weights: decision.weights,
-        actor: actorOf(request),
-      });
-      tellWorkflow(deps, where);
-      warn(reply, decision.warnings);
-      return showEndpoint(deps, where);
+      return presentPlan(request.body.name, wish.spec, decision, await roomNow());
     },
   });
 
