@@ -111,6 +111,8 @@ export interface HostActivities {
     replicaId: string;
     image: string;
     pinned?: string | null;
+    /** How many GPUs the container will be given. */
+    gpus?: number;
     sealed: string;
   }): Promise<{ pulled: boolean; image?: string }>;
   /** Creates and starts the container, or finds it running. `calledAt`: when Docker was first asked (ms, epoch). */

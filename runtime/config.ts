@@ -92,6 +92,9 @@ export const platformConfigSchema = z.strictObject({
     })
     .default({ bakeSeconds: 60, bakeRequests: 500, maxErrorPercent: 5 }),
   placement: z.strictObject({ cpuOvercommit: z.number().min(1) }),
+  images: z
+    .strictObject({ minFreeGb: z.number().nonnegative(), minIdleMinutes: z.number().nonnegative() })
+    .default({ minFreeGb: 10, minIdleMinutes: 60 }),
   hub: z.strictObject({
     endpoint: z.url(),
     parallelDownloads: z.int().positive(),

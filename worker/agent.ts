@@ -3,6 +3,8 @@ import { WorkflowNotFoundError } from '@temporalio/client';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { beating } from '../activities/beating.ts';
 import { openDocker } from '../activities/containers/docker.ts';
+import { HostImages } from '../activities/containers/host-images.ts';
+import { ImageUse } from '../activities/containers/image-use.ts';
 import { createContainerActivities } from '../activities/containers/index.ts';
 import { ReplicaRecords } from '../activities/containers/records.ts';
 import { createHealthActivities } from '../activities/health/index.ts';
@@ -14,6 +16,7 @@ import { ConfigError, loadPlatformConfig, loadTemporalConfig } from '../runtime/
 import { createLog } from '../runtime/log.ts';
 import { onShutdown, reportReady } from '../runtime/process.ts';
 import { connectionOptions, temporalClient } from '../runtime/temporal.ts';
+import type { GpuDriver } from '../spec/driver.ts';
 import { errorMessage, type Failure } from '../spec/errors.ts';
 import { hostTaskQueue } from '../spec/names.ts';
 import { containerLost } from '../workflows/messages.ts';
@@ -35,6 +38,7 @@ import { sdkLog } from './sdk-log.ts';
  */
 const REJOIN_MS = 30_000;
 const USAGE_MS = 5000;
+const RELIEVE_MS = 60_000;
 const ENGINE_METRICS_MS = 10_000;
 const SIGNAL_TIMEOUT_MS = 5000;
 
@@ -46,6 +50,7 @@ const identity = await loadIdentity(config.dir);
 const { hostId } = identity;
 const docker = openDocker();
 const nvidia = new NvidiaSmi();
+let gpuDriver: GpuDriver | null = null;
 let gpuProblem: string | null = null;
 const api = new ControlApi(config.api, config.joinToken);
 const stopping = new AbortController();
@@ -63,6 +68,14 @@ const client = temporalClient(temporalConfig);
 
 const weightsDir = join(config.dir, 'weights');
 const records = new ReplicaRecords(config.dir);
+const images = new HostImages({
+  docker,
+  use: new ImageUse(config.dir),
+  driver: () => gpuDriver,
+  live: () => api.liveImages(hostId),
+  minFreeBytes: platform.images.minFreeGb * 1e9,
+  minIdleMs: platform.images.minIdleMinutes * 60_000,
+});
 const progress = new ProgressReporter((report) => api.progress(hostId, report));
 const common = {
   docker,
@@ -74,7 +87,7 @@ const common = {
   unseal: (sealed: string) => unseal(identity.privateKey, sealed),
   report: progress.report.bind(progress),
 };
-const containers = createContainerActivities(common);
+const containers = createContainerActivities({ ...common, images });
 const health = createHealthActivities(common);
 const activities: HostActivities = {
   ...createWeightsActivities({
@@ -124,12 +137,14 @@ run.catch(fatal);
 const rejoining = setInterval(rejoin, REJOIN_MS);
 const usage = new UsageMeter(docker, records);
 const measuring = setInterval(reportUsage, USAGE_MS);
+const relieving = setInterval(relieveDisk, RELIEVE_MS);
 const engineMetrics = new EngineMetricsReader(docker, records);
 const scraping = setInterval(reportEngineMetrics, ENGINE_METRICS_MS);
 
 onShutdown(log, async () => {
   clearInterval(rejoining);
   clearInterval(measuring);
+  clearInterval(relieving);
   clearInterval(scraping);
   stopping.abort();
   if (worker.getState() === 'RUNNING') worker.shutdown();
@@ -144,6 +159,7 @@ async function joinInstallation(): Promise<Joined> {
   if (gpus.problem !== null && gpus.problem !== gpuProblem)
     log.warn({ reason: gpus.problem }, 'nvidia-smi tells of no GPU that works: none is offered');
   gpuProblem = gpus.problem;
+  gpuDriver = gpus.driver;
   const inventory = await takeInventory(docker, config, gpus);
   const { name, address, vendor, region } = config;
   return api.join({ hostId, name, address, publicKey: identity.publicKey, inventory, vendor, region });
@@ -188,6 +204,16 @@ async function reportEngineMetrics(): Promise<void> {
     if (replicas.length > 0) await api.engineMetrics(hostId, replicas);
   } catch (error) {
     log.debug({ reason: errorMessage(error) }, 'engine metrics not reported');
+  }
+}
+
+/** Images nobody uses go when Docker's disk runs full. */
+async function relieveDisk(): Promise<void> {
+  try {
+    const gone = await images.relieve();
+    if (gone.length > 0) log.info({ images: gone }, "unused images removed: Docker's disk was running full");
+  } catch (error) {
+    log.warn({ reason: errorMessage(error) }, 'no image could be removed; trying on');
   }
 }
 

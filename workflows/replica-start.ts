@@ -159,10 +159,10 @@ async function fetchImage(
   plan: ReplicaPlan,
 ): Promise<string> {
   const { endpointId, revision } = state.input;
-  const { image } = plan.container;
+  const { image, gpus } = plan.container;
   const pull = (pinned: string | null) =>
     host.image.pullImage.executeWithOptions({ summary: summaryOf(pinned ?? image) }, [
-      { replicaId: state.ref.replicaId, image, pinned, sealed: plan.sealed },
+      { replicaId: state.ref.replicaId, image, pinned, gpus: gpus.length, sealed: plan.sealed },
     ]);
   const own = (await pull(plan.pinnedImage ?? null)).image;
   if (own === undefined) return image;

@@ -8,6 +8,7 @@ import { toApplicationFailure } from '../failures.ts';
 import type { HostActivities, OwnContainer } from '../interfaces.ts';
 import { secretsOf } from './create.ts';
 import { dockerError, inspectContainer, isAbsent, removeContainer, statusOf } from './docker.ts';
+import type { HostImages } from './host-images.ts';
 import { readLog, tailOf } from './logs.ts';
 import { Network } from './network.ts';
 import { ensureImage } from './pull.ts';
@@ -27,6 +28,8 @@ export interface ContainerDeps {
   /** Where the files of a commit lie on this host. */
   weightsPath(weights: WeightsPlan): string;
   unseal(sealed: string): Promise<SealedSecrets>;
+  /** Without it images are pulled as they come, and none is ever removed. */
+  images?: HostImages;
   /** Progress for readers of the endpoint; best effort. */
   report(replicaId: string, stage: ReplicaStage, message: string): void;
 }
@@ -76,7 +79,7 @@ async function pullImage(
   // By the clock and not by progress: while layers are unpacked the engine says nothing.
   const beat = setInterval(() => context.heartbeat(progress), HEARTBEAT_MS);
   try {
-    return await ensureImage(deps.docker, input.image, {
+    const ensured = await ensureImage(deps.docker, input.image, {
       pinned: input.pinned ?? null,
       registry,
       onProgress: (now) => {
@@ -84,7 +87,13 @@ async function pullImage(
         deps.report(input.replicaId, 'pulling', pullMessage(now));
       },
       signal: context.cancellationSignal,
+      prepare: async (wanted) => {
+        const { cancellationSignal: signal } = context;
+        return (await deps.images?.prepare(wanted, { registry, gpus: input.gpus ?? 0, signal })) ?? null;
+      },
     });
+    await deps.images?.note(ensured.image, ensured.pulled);
+    return ensured;
   } catch (error) {
     // It is tried again; until then whoever looks at the endpoint should know what it waits for.
     if (error instanceof EndpointsError && error.retryable)

@@ -36,12 +36,18 @@ interface Layer {
 /** Sums the engine's lines about single layers. */
 export class LayerCount {
   readonly #layers = new Map<string, Layer>();
+  readonly #sizes: ReadonlyMap<string, number>;
+
+  /** `sizes`: bytes by layer, where the registry has told; else a layer counts from when its download begins. */
+  constructor(sizes: ReadonlyMap<string, number> = new Map()) {
+    this.#sizes = sizes;
+  }
 
   /** True when the line changed what `progress` says. */
   add({ id, status, progressDetail }: PullEvent): boolean {
     if (!id || !status || !LAYER_STATUS.has(status)) return false;
     const known = this.#layers.get(id);
-    const layer = known ?? { done: false, doneBytes: 0, totalBytes: 0 };
+    const layer = known ?? { done: false, doneBytes: 0, totalBytes: this.#sizes.get(id) ?? 0 };
     this.#layers.set(id, layer);
     const before = { ...layer };
     const { current, total } = progressDetail ?? {};
@@ -49,6 +55,7 @@ export class LayerCount {
     if (status === 'Downloading' && current !== undefined && total !== undefined && total > 0)
       Object.assign(layer, { doneBytes: current, totalBytes: total });
     if (status === 'Download complete') layer.doneBytes = layer.totalBytes;
+    if (status === 'Already exists') layer.totalBytes = 0;
     if (DONE.has(status)) Object.assign(layer, { done: true, doneBytes: layer.totalBytes });
     return !known || before.done !== layer.done || before.doneBytes !== layer.doneBytes;
   }

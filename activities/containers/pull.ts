@@ -3,6 +3,7 @@ import { EndpointsError } from '../../spec/errors.ts';
 import type { SealedSecrets } from '../../spec/lifecycle.ts';
 import { jsonLines } from './docker.ts';
 import { exactImage, isLocalId, pullable } from './exact.ts';
+import type { ImageFacts } from './manifest.ts';
 import { pullError, registryOf } from './pull-errors.ts';
 import { LayerCount, type PullEvent, type PullProgress } from './pull-progress.ts';
 import { type Patience, SilenceCut } from './silence.ts';
@@ -18,13 +19,16 @@ export interface PullOptions {
   onProgress?: (progress: PullProgress) => void;
   signal?: AbortSignal;
   patience?: Patience;
+  /** Called before anything is pulled, with the reference that will be. May refuse by throwing. */
+  prepare?: (wanted: string) => Promise<ImageFacts | null>;
 }
 
 /**
  * Makes sure that the engine has an image: the one that is `pinned`, if any, else what the reference means. A tag that was
  * pulled once is not asked for again, so that a start needs no registry.
  * @returns the exact image that is there
- * @throws EndpointsError IMAGE_NOT_FOUND, IMAGE_AUTH, IMAGE_PULL_FAILED, DISK_FULL, DOCKER_UNAVAILABLE
+ * @throws EndpointsError IMAGE_NOT_FOUND, IMAGE_AUTH, IMAGE_PULL_FAILED, DISK_FULL, DOCKER_UNAVAILABLE, and what
+ *   `prepare` refuses
  */
 export async function ensureImage(
   docker: Docker,
@@ -37,11 +41,17 @@ export async function ensureImage(
   const wanted = pullable(pinned && !isLocalId(pinned) ? pinned : reference);
   const own = await exactImage(docker, wanted);
   if (own) return { pulled: false, image: own };
-  await pull(docker, wanted, options);
+  const facts = await options.prepare?.(wanted);
+  await pull(docker, wanted, options, facts?.layers);
   return { pulled: true, image: (await exactImage(docker, wanted)) ?? wanted };
 }
 
-async function pull(docker: Docker, image: string, options: PullOptions): Promise<void> {
+async function pull(
+  docker: Docker,
+  image: string,
+  options: PullOptions,
+  sizes: ReadonlyMap<string, number> | undefined,
+): Promise<void> {
   const { registry, onProgress, signal, patience = PATIENCE } = options;
   const cut = new SilenceCut(patience, signal);
   try {
@@ -49,7 +59,7 @@ async function pull(docker: Docker, image: string, options: PullOptions): Promis
       ...(registry ? { authconfig: { ...registry, serveraddress: registryOf(image) } } : {}),
       abortSignal: cut.signal,
     });
-    const layers = new LayerCount();
+    const layers = new LayerCount(sizes);
     for await (const line of jsonLines(stream)) {
       cut.heard();
       const event = line as PullEvent;

@@ -52,11 +52,16 @@ export class Distribution {
    * Makes an image of one random file, pushes it and forgets it locally, as if someone else had.
    * @returns its reference and digest
    */
-  async publish(docker: Docker, tag: string): Promise<{ reference: string; digest: string }> {
+  async publish(
+    docker: Docker,
+    tag: string,
+    env: Record<string, string> = {},
+  ): Promise<{ reference: string; digest: string }> {
     const name = `${this.host}/team/tiny`;
     const reference = `${name}:${tag}`;
     const archive = Readable.from([tarOf('file', randomBytes(200_000))]);
-    const made = await docker.importImage(archive, { repo: name, tag });
+    const changes = Object.entries(env).map(([key, value]) => `ENV ${key}=${JSON.stringify(value)}`);
+    const made = await docker.importImage(archive, { repo: name, tag, changes });
     await drained(docker, made);
     return { reference, digest: await this.push(docker, reference) };
   }

@@ -76,6 +76,13 @@ export class ControlApi {
     if (!response.ok) throw new Error(`the report of engine metrics was answered with ${response.status}`);
   }
 
+  /** Images that endpoints may start again, on this host or another. @throws Error when it is not said */
+  async liveImages(hostId: string): Promise<string[]> {
+    const response = await this.#post(`/internal/hosts/${hostId}/live-images`, {});
+    if (!response.ok) throw new Error(`the question for images was answered with ${response.status}`);
+    return z.object({ images: z.array(z.string()) }).parse(await response.json()).images;
+  }
+
   #post(path: string, body: unknown): Promise<Response> {
     return fetch(`${this.#base}${path}`, {
       method: 'POST',

@@ -3,6 +3,7 @@ import { EndpointsError } from '../../../spec/errors.ts';
 import { engineMetrics } from '../../../spec/metrics.ts';
 import { joinHost, PROGRESS_STAGES, reportProgress, reportUsage } from '../../../store/hosts.ts';
 import { readInstallation } from '../../../store/installation.ts';
+import { liveImages } from '../../../store/live-images.ts';
 import { reportEngineMetrics } from '../../../store/metrics.ts';
 import { guard } from '../../auth/guard.ts';
 import type { ControlApp, ControlDeps } from '../context.ts';
@@ -114,6 +115,18 @@ export function hostRoutes(app: ControlApp, deps: ControlDeps): void {
     handler: async (request) => ({
       updated: await reportProgress(deps.store, request.params.hostId, request.body),
     }),
+  });
+
+  app.route({
+    method: 'POST',
+    url: '/internal/hosts/:hostId/live-images',
+    onRequest: mayJoin,
+    schema: {
+      hide: true,
+      params: z.object({ hostId }),
+      response: { 200: z.object({ images: z.array(z.string()) }) },
+    },
+    handler: async () => ({ images: await liveImages(deps.store) }),
   });
 
   app.route({
