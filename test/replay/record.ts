@@ -65,6 +65,23 @@ await scenario('create, update, pause, resume, delete', { pinned: false }, async
   return { 'endpoint-life': stage.workflowId, 'replica-stopped': stage.replica(2).workflowId };
 });
 
+await scenario('two first replicas whose tag moves between them', { minReplica: 2 }, async (world, stage) => {
+  let pulls = 0;
+  world.atPull = async () => {
+    world.tag = 'engine@sha256:2';
+    pulls += 1;
+    await eventually('both have pulled', () => pulls >= 2, { timeoutMs: 60_000 });
+  };
+  await stage.tell();
+  await eventually('two are ready', () => world.projection?.readyReplica === 2, { timeoutMs: 60_000 });
+  await end(world, stage);
+  // One of them pins, the other pulls once more.
+  return {
+    'replica-image-race-1': stage.replica(1).workflowId,
+    'replica-image-race-2': stage.replica(2).workflowId,
+  };
+});
+
 await scenario('a scaling rule that is due', { minReplica: 0 }, async (world, stage) => {
   await stage.tell();
   await reaches(world, 'running');
