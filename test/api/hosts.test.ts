@@ -51,6 +51,19 @@ describe('api: hosts', () => {
     assert.deepEqual(stored?.publicKey, host('h1').publicKey);
   });
 
+  it("keeps what a host's driver says of its GPUs, and tells an agent which images may be started", async () => {
+    const gpus = [{ index: 1, model: 'NVIDIA L4', memoryBytes: 24 * GIB, uuid: 'GPU-1', mig: true }];
+    const gpuDriver = { version: '580.65.06', cuda: '13.0' };
+    const { inventory } = host('h0');
+    assert.equal((await join(host('h0', { inventory: { ...inventory, gpus, gpuDriver } }))).status, 200);
+    const stored = (await listHosts(api.store)).find(({ id }) => id === 'h0');
+    assert.deepEqual([stored?.inventory.gpus, stored?.inventory.gpuDriver], [gpus, gpuDriver]);
+
+    const { status, body } = await send('/internal/hosts/h0/live-images', {});
+    assert.deepEqual([status, body], [200, { images: [] }]);
+    assert.equal((await api.call('POST', '/internal/hosts/h0/live-images', {})).status, 403);
+  });
+
   it('takes a lost host back with what it reports now', async () => {
     await join(host('h2'));
     assert.equal(await setHostState(api.store, 'h2', 'lost'), true);
