@@ -25,7 +25,8 @@ export function completion(model: string): string {
   return JSON.stringify({ model, stream, messages: [{ role: 'user', content: 'x'.repeat(940) }] });
 }
 
-function requestText(target: Target, model: string): string {
+/** One completion as it goes over the wire. */
+export function requestText(target: Target, model: string): string {
   const body = completion(model);
   const lines = [
     `POST ${target.prefix}${PATH} HTTP/1.1`,
@@ -37,7 +38,7 @@ function requestText(target: Target, model: string): string {
   return `${lines.join('\r\n')}\r\n\r\n${body}`;
 }
 
-async function open(port: number): Promise<Socket> {
+export async function open(port: number): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port, noDelay: true });
   socket.setEncoding('latin1');
   await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));

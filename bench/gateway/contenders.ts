@@ -1,8 +1,10 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createWorld } from '../../test/gateway/world.ts';
+import { pythonVenv } from '../../cli/services/python.ts';
+import { createWorld, type World } from '../../test/gateway/world.ts';
+import { eventually } from '../../test/support/eventually.ts';
 import { freePort } from '../../test/support/ports.ts';
-import type { Target } from './client.ts';
+import { completion, PATH, type Target } from './client.ts';
 import { accepts, has, type Started, startNode, startPinned } from './processes.ts';
 
 /** One row of the table. */
@@ -30,7 +32,7 @@ export async function bare(upstreamPort: number): Promise<Contender> {
 export async function ours(
   upstreamPorts: readonly number[],
   dir: string,
-): Promise<Contender & { close(): Promise<void> }> {
+): Promise<Contender & { process: Started; world: World; close(): Promise<void> }> {
   const world = await createWorld();
   const endpoint = await world.addEndpoint({ type: 'private' });
   for (const port of upstreamPorts) await world.addReplica(endpoint, `127.0.0.1:${port}`);
@@ -48,7 +50,7 @@ export async function ours(
   if ((await Promise.race([ready, ended.then(() => 'ended')])) === 'ended')
     throw new Error('the gateway did not start: what it said is above');
   const target = { port, prefix: endpoint.path, headers: [`authorization: Bearer ${token}`] };
-  return { name: 'ours', target, process, close: () => world.close() };
+  return { name: 'ours', target, process, world, close: () => world.close() };
 }
 
 /** This and the others: null, and a line why, where the program is not there. */
@@ -103,20 +105,58 @@ backend engine
   return { name: 'haproxy', target: plain(port), process };
 }
 
-/** A router of the same trade, in Rust: it reads each body into a typed request and writes a new one. */
-export async function vllmRouter(upstreamPorts: readonly number[]): Promise<Contender | null> {
-  if (!has('vllm-router')) return absent('vllm-router', 'pipx install vllm-router, and have it on the PATH');
-  const port = await freePort();
-  const workers = upstreamPorts.map((upstream) => `http://127.0.0.1:${upstream}`);
-  const options = ['--host', '127.0.0.1', '--policy', 'round_robin', '--log-level', 'error'];
-  const ports = ['--port', String(port), '--prometheus-port', String(await freePort())];
-  const args = [...options, ...ports, '--worker-urls', ...workers];
-  const process = startPinned(PROXY_CORE, 'vllm-router', args);
-  await accepts(port);
-  return { name: 'vllm-router', target: plain(port), process };
+/** Wheels of the routers, which are programs in Rust behind a line of Python. */
+const ROUTERS = ['vllm-router>=0.1,<0.2', 'sglang-router>=0.3,<0.4'];
+
+/** Where the routers' commands are: an environment of their own in the cache, filled when the package index is reached. */
+async function routers(): Promise<string | null> {
+  try {
+    return (await pythonVenv(ROUTERS)).bin;
+  } catch (error) {
+    console.log(`vllm-router and sglang-router: left out. ${(error as Error).message}`);
+    return null;
+  }
 }
 
-function absent(program: string, how = `apt-get install ${program}`): null {
-  console.log(`${program}: left out, it is not installed (${how})`);
+/**
+ * The routers of the same trade. They read each body into a typed request and write a new one. Both are told to take turns,
+ * which costs them least.
+ */
+export async function rustRouters(upstreamPorts: readonly number[]): Promise<Contender[]> {
+  const bin = await routers();
+  if (bin === null) return [];
+  const workers = upstreamPorts.map((upstream) => `http://127.0.0.1:${upstream}`);
+  const options = ['--host', '127.0.0.1', '--policy', 'round_robin', '--log-level', 'error'];
+  const start = async (name: string, command: readonly string[]): Promise<Contender> => {
+    const port = await freePort();
+    const ports = ['--port', String(port), '--prometheus-port', String(await freePort())];
+    const args = [...command, ...options, ...ports, '--worker-urls', ...workers];
+    const process = startPinned(PROXY_CORE, join(bin, name), args);
+    await answers(plain(port), name);
+    return { name, target: plain(port), process };
+  };
+  return [await start('vllm-router', []), await start('sglang-router', ['launch'])];
+}
+
+/** They listen before they know their engines, or long after. */
+async function answers(target: Target, name: string): Promise<void> {
+  await eventually(
+    `${name} answers`,
+    async () => {
+      const init = {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: completion('fast'),
+      };
+      const response = await fetch(`http://127.0.0.1:${target.port}${PATH}`, init);
+      await response.text();
+      return response.status === 200;
+    },
+    { timeoutMs: 120_000, everyMs: 200 },
+  );
+}
+
+function absent(program: string): null {
+  console.log(`${program}: left out, it is not installed (apt-get install ${program})`);
   return null;
 }

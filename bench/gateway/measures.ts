@@ -13,6 +13,7 @@ export const MEASURES = [
   'p50 1k/s',
   'chunk p50',
   'chunk p99',
+  'chunk p99 200',
   'first p50',
   'abort',
   'RSS MB',
@@ -21,6 +22,7 @@ export type Measures = Record<(typeof MEASURES)[number], number>;
 
 const RATE = 1000;
 const STREAMS = { count: 100, chunks: 75, everyMs: 20 };
+const MANY_STREAMS = { count: 200, chunks: 50, everyMs: 20 };
 const ABORTS = 5;
 
 export async function measureOnce(
@@ -34,6 +36,7 @@ export async function measureOnce(
   const one = await wrk(target, { connections: 1, seconds, dir });
   const constant = await constantRate(target, RATE, seconds);
   const chunks = await streams(target, STREAMS);
+  const manyChunks = await streams(target, MANY_STREAMS);
   const first = await firstChunks(target, STREAMS.count);
   const aborts: number[] = [];
   for (let i = 0; i < ABORTS; i += 1) aborts.push(await abort(target, upstreamPort));
@@ -46,6 +49,7 @@ export async function measureOnce(
     'p50 1k/s': quantile(constant, 0.5),
     'chunk p50': quantile(chunks, 0.5),
     'chunk p99': quantile(chunks, 0.99),
+    'chunk p99 200': quantile(manyChunks, 0.99),
     'first p50': quantile(first, 0.5),
     abort: quantile(aborts, 0.5),
     'RSS MB': process ? rssMegabytes(process.pid) : Number.NaN,

@@ -1,12 +1,10 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { eventually } from '../../test/support/eventually.ts';
 
-/** Of the kernel's accounting; fixed at 100 on Linux whatever the kernel's own tick is. */
-const TICKS_PER_SECOND = 100;
 const LOADER = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
 
 export interface Started {
@@ -69,12 +67,12 @@ export async function accepts(port: number): Promise<void> {
   });
 }
 
-/** CPU time of a process in seconds, user and system, all threads. */
+/** CPU time of a process in seconds, user and system, all threads that live; to the nanosecond, unlike its `stat`. */
 export function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The second field is the program's name in brackets and may hold spaces.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  let nanoseconds = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`))
+    nanoseconds += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
+  return nanoseconds / 1e9;
 }
 
 export function rssMegabytes(pid: number): number {

@@ -8,7 +8,7 @@ import { cacheDir } from '../../runtime/config.ts';
 const run = promisify(execFile);
 
 /** The clients that nobody here wrote: the Hub's own library with its `hf` command, and OpenAI's. */
-const REQUIREMENTS = ['huggingface_hub>=2.4,<3', 'openai>=2,<3'];
+const CLIENTS = ['huggingface_hub>=2.4,<3', 'openai>=2,<3'];
 
 export interface PythonVenv {
   /** The interpreter. */
@@ -17,23 +17,22 @@ export interface PythonVenv {
   bin: string;
 }
 
-let shared: Promise<PythonVenv> | undefined;
+const made = new Map<string, Promise<PythonVenv>>();
 
 /**
- * A Python environment with `huggingface_hub` and `openai`, made once per user and kept in the cache directory. Two
- * processes may make it at the same time: each builds its own, the first to finish gives it the name.
+ * A Python environment with these packages (default: `huggingface_hub` and `openai`), made once per user and kept in the
+ * cache directory. Two processes may make it at the same time: each builds its own, the first to finish gives it the name.
  * @throws when `python3` with `venv` is missing or a package index cannot be reached; the message says which
  */
-export function pythonVenv(): Promise<PythonVenv> {
-  shared ??= findOrCreate().catch((error: unknown) => {
-    shared = undefined;
-    throw error;
-  });
-  return shared;
+export function pythonVenv(requirements: readonly string[] = CLIENTS): Promise<PythonVenv> {
+  const key = createHash('sha256').update(requirements.join('\n')).digest('hex').slice(0, 8);
+  const venv = made.get(key) ?? findOrCreate(key, requirements);
+  made.set(key, venv);
+  venv.catch(() => made.delete(key));
+  return venv;
 }
 
-async function findOrCreate(): Promise<PythonVenv> {
-  const key = createHash('sha256').update(REQUIREMENTS.join('\n')).digest('hex').slice(0, 8);
+async function findOrCreate(key: string, requirements: readonly string[]): Promise<PythonVenv> {
   const base = cacheDir();
   const name = join(base, `python-${key}`);
   const venv = { python: join(name, 'bin', 'python'), bin: join(name, 'bin') };
@@ -44,7 +43,7 @@ async function findOrCreate(): Promise<PythonVenv> {
   const build = `${name}.${randomBytes(4).toString('hex')}`;
   try {
     await step('python3 -m venv', run('python3', ['-m', 'venv', build]));
-    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...REQUIREMENTS];
+    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements];
     await step('pip install', run(join(build, 'bin', 'python'), pip, { maxBuffer: 1 << 24 }));
   } catch (error) {
     await rm(build, { recursive: true, force: true });
@@ -66,7 +65,7 @@ async function step(what: string, running: Promise<unknown>): Promise<void> {
     await running;
   } catch (error) {
     const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : String(error);
-    throw new Error(`Python clients are not available: '${what}' failed: ${said.slice(-500)}`, {
+    throw new Error(`Python packages are not available: '${what}' failed: ${said.slice(-500)}`, {
       cause: error,
     });
   }
