@@ -40,7 +40,16 @@ const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
 /** The caller's `x-request-id` when it is harmless to repeat in logs and headers, else a new one. */
 export function requestId(req: IncomingMessage): string {
   const given = req.headers['x-request-id'];
-  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : newRequestId();
+}
+
+/** Of this process and moment; the requests are numbered, which costs a tenth of a UUID for each. */
+const PROCESS = randomUUID().slice(0, 18);
+let number = 0;
+
+function newRequestId(): string {
+  number += 1;
+  return `${PROCESS}-${number.toString(36)}`;
 }
 
 /** Where `requestHeaders` leaves the value of `authorization`, which differs from replica to replica. */

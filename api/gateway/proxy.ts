@@ -125,17 +125,20 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     res.on('close', () => this.#onClose());
     res.on('timeout', () => this.#onIdle());
     if (expectsContinue) res.writeContinue();
-    const took = (body: RequestBody) => {
-      this.#body = body;
-      this.#seek.bytes = body.bytes;
-      this.#joinSession();
-      if (this.#in.endpoint.loadBalancer === 'prefix') this.#seek.keys = routingKeys(req, body);
-      if (this.#clientGone) return;
-      const kept = endpoint.policy?.cache ? this.#fromCache(body) : null;
-      if (kept) this.#answerAgain(kept);
-      else this.#seek.next();
-    };
-    takeBody(req, replayBodyBytes, took, this.#bodyLimit());
+    // Functions made here stay without a name: the loader's naming costs more than calling them.
+    takeBody(req, replayBodyBytes, (body) => this.#took(body), this.#bodyLimit());
+  }
+
+  #took(body: RequestBody): void {
+    this.#body = body;
+    this.#seek.bytes = body.bytes;
+    this.#joinSession();
+    const { req, endpoint } = this.#in;
+    if (endpoint.loadBalancer === 'prefix') this.#seek.keys = routingKeys(req, body);
+    if (this.#clientGone) return;
+    const kept = endpoint.policy?.cache ? this.#fromCache(body) : null;
+    if (kept) this.#answerAgain(kept);
+    else this.#seek.next();
   }
 
   #joinSession(): void {

@@ -94,7 +94,8 @@ function draw(root: Frame, title: string): string {
   };
   place(root, 0, 0);
   const height = (depth + 2) * ROW + 14;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="monospace" font-size="11">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" font-family="monospace" font-size="11">
+<title>${escaped(title)}</title>
 <text x="4" y="14" font-size="13">${escaped(title)}</text>
 <g transform="translate(0 22)">
 ${boxes.join('\n')}

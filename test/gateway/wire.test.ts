@@ -178,7 +178,16 @@ describe('gateway: on the wire', () => {
     assert.match(String(answer.headers['content-type']), /^application\/openmetrics-text/);
     assert.match(answer.body, /^gateway_accepted_requests [1-9]/m);
     assert.match(answer.body, /^gateway_refusals_total\{kind="notFound"\} [1-9]/m);
-    assert.match(answer.body, /^gateway_first_byte_seconds_bucket/m);
+    const value = (line: string) => Number(new RegExp(`^${line} (\\d+)$`, 'm').exec(answer.body)?.[1]);
+    const answered = value('gateway_first_byte_seconds_count');
+    assert.ok(answered > 0);
+    assert.equal(value('gateway_first_byte_seconds_bucket\\{le="\\+Inf"\\}'), answered);
+    assert.ok(value('gateway_first_byte_seconds_bucket\\{le="300"\\}') <= answered);
+    const classes = [...answer.body.matchAll(/^gateway_responses_total\{class="\dxx"\} (\d+)$/gm)];
+    assert.equal(
+      classes.reduce((sum, [, count]) => sum + Number(count), 0),
+      answered,
+    );
     assert.ok(answer.body.endsWith('# EOF\n'));
     for (const secret of [endpoint.name, locked.name, token]) assert.ok(!answer.body.includes(secret));
   });
