@@ -72,6 +72,7 @@ export const platformConfigSchema = z.strictObject({
     slowClientSeconds: seconds.default(60),
     trustedProxies: z.array(addressBlock).default([]),
     defaults: gatewaySettings.default({}),
+    tracing: z.boolean().default(false),
     cacheBytes: z.int().nonnegative().default(67_108_864),
     usageDays: z.int().positive().default(400),
   }),

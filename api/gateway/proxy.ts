@@ -18,11 +18,14 @@ import { Seek, type SeekContext, type Seeker } from './seek.ts';
 import { sessionOf } from './session.ts';
 import { type Endpoint, endpointKey } from './snapshot.ts';
 import { AnswerEnds } from './tokens-used.ts';
+import { RequestSpan, withTraceparent } from './trace.ts';
 import { errorEvent, WaitingStream, wantsEventStream } from './waiting.ts';
 
 export interface ExchangeContext extends SeekContext {
   readonly metrics: Metrics;
   readonly cache: ResponseCache;
+  /** Requests are spans. */
+  readonly tracing: boolean;
   readonly accessLog: AccessLog;
   /** How long a client's connection may be silent before it is looked at. */
   readonly slowClientMs: number;
@@ -90,6 +93,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #firstByteAt = 0;
   /** Null unless the answer may say how many tokens it cost. */
   #ends: AnswerEnds | null = null;
+  /** Null unless the site traces requests. */
+  #span: RequestSpan | null = null;
   /** Null unless the endpoint's answers are kept. */
   #cacheKey: string | null = null;
   #recording: Recording | null = null;
@@ -109,6 +114,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   constructor(input: ExchangeInput) {
     this.#in = input;
     input.account.begin(this.#beganAt);
+    if (input.context.tracing)
+      this.#span = new RequestSpan(input.req, endpointKey(input.endpoint), input.path, input.requestId);
     this.#seek = new Seek(
       input.context,
       input.endpoint,
@@ -218,6 +225,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
 
   /** Waits for a replica now: an event stream's caller who has asked for it is told so. */
   held(): void {
+    this.#span?.event('held');
     const { req, res, endpoint, requestId, cors } = this.#in;
     if (this.#waiting === null) {
       const wish = req.headers['x-hold-comments'];
@@ -238,6 +246,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#deadlines?.asked();
     if (this.#headers === null) {
       this.#headers = requestHeaders(req, requestId, prefix);
+      const traceparent = this.#span?.traceparent;
+      if (traceparent) this.#headers = withTraceparent(this.#headers, traceparent);
       // undici states the length of a body in memory by itself.
       const length = body.replayable ? null : declaredLength(req);
       if (length !== null) this.#headers.push('content-length', String(length));
@@ -247,6 +257,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#started = false;
     this.#received = false;
     ticket.send(target);
+    this.#span?.event('sent');
     const method = (req.method ?? 'GET') as Dispatcher.HttpMethod;
     const connection = target.connections.take();
     this.#connection = connection;
@@ -294,6 +305,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     ticket.answer();
     if (this.#target) context.replicas.note(this.#target, isFault(status));
     const now = performance.now();
+    this.#span?.event('answered');
     this.#in.account.answered(now);
     context.metrics.answered(status, now - this.#beganAt);
     if (!encoded) {
@@ -328,6 +340,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     if (!this.#bodyBegan) {
       this.#bodyBegan = true;
       this.#firstByteAt = performance.now();
+      this.#span?.event('first byte');
     }
     this.#bytes += chunk.length;
     this.#ends?.note(chunk);
@@ -465,7 +478,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     const tokens = this.#ends?.tokensUsed();
     const promptTokens = tokens?.prompt ?? 0;
     const completionTokens = tokens?.completion ?? 0;
-    account.end(now, minuteOf(Date.now()), {
+    const end = {
       status: this.#status,
       replicaId: this.#target?.replicaId ?? '',
       answered: this.#answered,
@@ -475,7 +488,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
       responseBytes: this.#bytes,
       promptTokens,
       completionTokens,
-    });
+    };
+    account.end(now, minuteOf(Date.now()), end);
+    this.#span?.end(end);
     pass?.end(promptTokens + completionTokens);
   }
 

@@ -58,6 +58,7 @@ export interface GatewayDeps {
     | 'defaults'
     | 'usageDays'
     | 'cacheBytes'
+    | 'tracing'
     | 'domain'
     | 'tls'
   >;
@@ -159,6 +160,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     metrics,
     accessLog,
     cache: new ResponseCache(config.cacheBytes),
+    tracing: config.tracing,
     slowClientMs: config.slowClientSeconds * 1000,
     snapshot: () => feed.snapshot,
     closing: () => closing,

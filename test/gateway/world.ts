@@ -75,6 +75,7 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   defaults: {},
   usageDays: 400,
   cacheBytes: 1_000_000,
+  tracing: false,
 };
 
 /** On a database of the shared server, or on one that the test itself starts and stops. */
