@@ -116,6 +116,13 @@ export const FAILURE_RULES: readonly FailureRule[] = [
       'Another process held the memory of the GPU; after a crash that passes. If it stays, free the GPU or lower --gpu-memory-utilization in model.args.',
   },
   {
+    code: 'GPU_LOST',
+    pattern:
+      /fallen off the bus|GPU is lost|uncorrectable ECC error|NVRM: Xid \([^)]*\): (?:48|74|79|95|119|120|140)\b|Unable to determine the device handle for GPU|GPU requires reset/i,
+    meaning:
+      'A GPU of the host has failed. It gets no new replica until the agent of that host starts again; reset it, or restart the host.',
+  },
+  {
     code: 'GPU_OOM',
     pattern:
       /CUDA out of memory|OutOfMemoryError|cudaMalloc failed|unable to allocate CUDA\d* buffer|failed to allocate buffer for kv cache|Not enough memory|No available memory for the cache blocks/i,

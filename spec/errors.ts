@@ -42,6 +42,7 @@ export const ERRORS = {
   GPU_BUSY: { status: 503, retryable: true },
   HOST_OOM: { status: 400, retryable: false },
   NO_GPU: { status: 400, retryable: false },
+  GPU_LOST: { status: 503, retryable: true },
   DRIVER_TOO_OLD: { status: 400, retryable: false },
   CPU_ISA: { status: 400, retryable: false },
   PORT_IN_USE: { status: 500, retryable: true },

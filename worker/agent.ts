@@ -18,6 +18,7 @@ import { onShutdown, reportReady } from '../runtime/process.ts';
 import { connectionOptions, temporalClient } from '../runtime/temporal.ts';
 import type { GpuDriver } from '../spec/driver.ts';
 import { errorMessage, type Failure } from '../spec/errors.ts';
+import type { ReplicaPlan } from '../spec/lifecycle.ts';
 import { hostTaskQueue } from '../spec/names.ts';
 import { containerLost } from '../workflows/messages.ts';
 import { agentConfig } from './agent/config.ts';
@@ -25,6 +26,7 @@ import { ControlApi, type Joined, JoinRefused } from './agent/control-api.ts';
 import { EngineMetricsReader } from './agent/engine-metrics.ts';
 import { loadIdentity } from './agent/identity.ts';
 import { takeInventory } from './agent/inventory.ts';
+import { LostGpus } from './agent/lost-gpus.ts';
 import { NvidiaSmi } from './agent/nvidia-smi.ts';
 import { ProgressReporter } from './agent/progress.ts';
 import { UsageMeter } from './agent/usage.ts';
@@ -52,6 +54,7 @@ const docker = openDocker();
 const nvidia = new NvidiaSmi();
 let gpuDriver: GpuDriver | null = null;
 let gpuProblem: string | null = null;
+const lostGpus = new LostGpus();
 const api = new ControlApi(config.api, config.joinToken);
 const stopping = new AbortController();
 
@@ -88,7 +91,7 @@ const common = {
   report: progress.report.bind(progress),
 };
 const containers = createContainerActivities({ ...common, images });
-const health = createHealthActivities(common);
+const health = createHealthActivities({ ...common, onLoss });
 const activities: HostActivities = {
   ...createWeightsActivities({
     ...common,
@@ -112,7 +115,7 @@ const activities: HostActivities = {
     startContainer: beating(containers.startContainer),
     waitReady: health.waitReady,
   }),
-  ...createWatchActivity({ ...common, log, signal: signalLost, stopping: stopping.signal }),
+  ...createWatchActivity({ ...common, log, signal: signalLost, onLoss, stopping: stopping.signal }),
 };
 
 const tuning = temporalConfig.workers.host;
@@ -160,7 +163,7 @@ async function joinInstallation(): Promise<Joined> {
     log.warn({ reason: gpus.problem }, 'nvidia-smi tells of no GPU that works: none is offered');
   gpuProblem = gpus.problem;
   gpuDriver = gpus.driver;
-  const inventory = await takeInventory(docker, config, gpus);
+  const inventory = await takeInventory(docker, config, { ...gpus, gpus: lostGpus.offered(gpus.gpus) });
   const { name, address, vendor, region } = config;
   return api.join({ hostId, name, address, publicKey: identity.publicKey, inventory, vendor, region });
 }
@@ -227,6 +230,13 @@ async function signalLost(workflowId: string, failure: Failure): Promise<'delive
     if (error instanceof WorkflowNotFoundError) return 'gone';
     throw error;
   }
+}
+
+/** A GPU that has failed must not get the replacement. */
+function onLoss(plan: Pick<ReplicaPlan, 'container'>, failure: Failure): void {
+  if (!lostGpus.note(plan, failure)) return;
+  log.error({ gpus: plan.container.gpus, reason: failure.message }, 'GPUs are out of service');
+  void rejoin();
 }
 
 /** What eviction must not touch. */

@@ -54,16 +54,33 @@ export function inferenceFailed(
   outcome: ProbeOutcome,
   log: string,
 ): Failure {
+  return cannotInfer(readiness.engine, `a first inference (${path})`, outcome, log);
+}
+
+/** The same of one that was in service. */
+export function stoppedInferring(
+  { readiness }: Known,
+  path: string,
+  outcome: ProbeOutcome,
+  silentMs: number,
+  log: string,
+): Failure {
+  const seconds = Math.round(silentMs / 1000);
+  const which = `for ${seconds} s no inference succeeded: ${path}`;
+  return cannotInfer(readiness.engine, which, outcome, log);
+}
+
+function cannotInfer(engine: string, which: string, outcome: ProbeOutcome, log: string): Failure {
   const what =
     outcome.kind === 'status'
       ? `answered ${outcome.status}${said(outcome.said)}`
       : outcome.kind === 'timeout'
         ? `gave no answer within ${outcome.timeoutMs / 1000} s`
         : 'closed the connection';
-  const message = `${readiness.engine} says it is healthy, but a first inference (${path}) ${what}`;
+  const message = `${engine} says it is healthy, but ${which} ${what}`;
   const refused = outcome.kind === 'status' && outcome.status < 500;
   if (refused) return { code: 'INFERENCE_FAILED', message };
-  const cause = causeIn(readiness.engine, log);
+  const cause = causeIn(engine, log);
   if (cause) return { code: cause.code, message: `${message}. ${cause.message}` };
   const complaint = complaintIn(log);
   return {

@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
 import type Docker from 'dockerode';
+import type { Failure } from '../../spec/errors.ts';
 import type { ReplicaPlan } from '../../spec/lifecycle.ts';
 import type { ReplicaStage } from '../../spec/states.ts';
 import type { ReplicaRecords } from '../containers/records.ts';
@@ -13,6 +14,8 @@ export interface HealthDeps {
   docker: Docker;
   records: ReplicaRecords;
   report(replicaId: string, stage: ReplicaStage, message: string): void;
+  /** Told why a replica did not get ready, for what that says about the host. */
+  onLoss?(plan: ReplicaPlan, failure: Failure): void;
 }
 
 /** The part of a host's activities that asks engines how they are. */
@@ -22,7 +25,10 @@ export function createHealthActivities(deps: HealthDeps): Pick<HostActivities, '
       try {
         return await waitReady(deps, plan);
       } catch (error) {
-        throw toApplicationFailure(error);
+        const failure = toApplicationFailure(error);
+        const [cause] = (failure.details ?? []) as Failure[];
+        if (cause) deps.onLoss?.(plan, cause);
+        throw failure;
       }
     },
   };

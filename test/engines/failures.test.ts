@@ -143,6 +143,22 @@ const LOGS: [string, ErrorCode, string][] = [
   ['clap: missing', 'BAD_ARGS', 'error: the following required arguments were not provided:'],
   ['no program', 'BAD_ARGS', 'exec: "nosuch": executable file not found in $PATH'],
   ['CUDA buffer', 'GPU_OOM', 'llama_model_load: error loading model: unable to allocate CUDA0 buffer'],
+  [
+    'kernel: off the bus',
+    'GPU_LOST',
+    'NVRM: Xid (PCI:0000:0b:00): 79, pid=2815, name=python3, GPU has fallen off the bus.',
+  ],
+  [
+    'nvidia-smi: lost',
+    'GPU_LOST',
+    'Unable to determine the device handle for GPU 0000:0B:00.0: GPU is lost.  Reboot the system to recover this GPU',
+  ],
+  [
+    'memory errors',
+    'GPU_LOST',
+    'RuntimeError: CUDA error: uncorrectable ECC error encountered\nNVRM: Xid (PCI:0000:3b:00): 48, pid=1204, An uncorrectable double bit error (DBE) has been detected on GPU in the framebuffer at partition 4',
+  ],
+  ['nvidia-smi: reset', 'GPU_LOST', 'GPU 00000000:65:00.0: GPU requires reset'],
   ['no toolkit', 'NO_GPU', 'could not select device driver "nvidia" with capabilities: [[gpu]]'],
   [
     'driver behind the runtime',
@@ -427,7 +443,7 @@ describe('why a container ended', () => {
 
   it('what passes by itself is tried again, what does not is final', () => {
     const again = new Set(LOGS.map(([, code]) => code).filter((code) => ERRORS[code].retryable));
-    assert.deepEqual([...again].sort(), ['GPU_BUSY', 'HUB_UNREACHABLE', 'PORT_IN_USE']);
+    assert.deepEqual([...again].sort(), ['GPU_BUSY', 'GPU_LOST', 'HUB_UNREACHABLE', 'PORT_IN_USE']);
   });
 
   it('says so when nothing was logged', () => {

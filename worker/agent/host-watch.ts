@@ -6,7 +6,7 @@ import { exitFailure, withLog } from '../../activities/containers/end.ts';
 import { readLog } from '../../activities/containers/logs.ts';
 import type { ReplicaRecord, ReplicaRecords } from '../../activities/containers/records.ts';
 import { redact } from '../../activities/containers/redact.ts';
-import { stoppedAnswering } from '../../activities/health/diagnosis.ts';
+import { stoppedAnswering, stoppedInferring } from '../../activities/health/diagnosis.ts';
 import { ask } from '../../activities/health/probe.ts';
 import type { Logger } from '../../runtime/log.ts';
 import { errorMessage, type Failure } from '../../spec/errors.ts';
@@ -14,12 +14,16 @@ import { LABELS } from '../../spec/names.ts';
 import { Bell } from './bell.ts';
 import { CpuMeter } from './cpu.ts';
 import { followEvents } from './events.ts';
-import { afterProbe, isLost, type Silence } from './silence.ts';
+import { afterProbe, isFault, isLost, mayBeBusy, type Silence } from './silence.ts';
 
 /** Docker's events make this quicker; it is what counts when they are missed. */
 const COMPARE_EVERY_MS = 5000;
 /** How often every ready replica is asked for its health; three bad answers in a row, 15 s, make it lost. */
 const PROBE_EVERY_MS = 5000;
+/** In rounds: how often a healthy one is asked for a real inference too; in every round once one has failed. */
+const INFER_EVERY_ROUNDS = 4;
+/** In rounds: an idle engine answers a smallest question in far less. */
+const INFER_TIMEOUT_ROUNDS = 2;
 /** After a signal that did not get through. */
 const RETRY_MS = 1000;
 
@@ -30,8 +34,16 @@ export interface WatchDeps {
   log: Logger;
   /** Tells a replica's workflow that its container is lost; `gone` when that workflow is over. Throws when unheard. */
   signal(workflowId: string, failure: Failure): Promise<'delivered' | 'gone'>;
+  /** Told of every loss, for what it says about the host. */
+  onLoss?(plan: ReplicaRecord['plan'], failure: Failure): void;
   /** Default 5 s; how long a silent replica is waited for follows from it. */
   probeEveryMs?: number;
+}
+
+/** Of one container: when it is asked for an inference next, and since when none has succeeded. */
+interface Inference {
+  nextAt: number;
+  silence: Silence | null;
 }
 
 /**
@@ -48,6 +60,7 @@ export class HostWatch {
   /** By container: its workflow knows; it is for the workflow to stop it. */
   readonly #told = new Set<string>();
   readonly #silences = new Map<string, Silence>();
+  readonly #inferences = new Map<string, Inference>();
   /** Ready replicas at the last look. */
   replicas = 0;
   #outage = false;
@@ -146,6 +159,11 @@ export class HostWatch {
     const silence = afterProbe(this.#silences.get(id) ?? null, outcome, { now: Date.now(), busy });
     if (!silence) {
       this.#silences.delete(id);
+      // Beside the rounds: it may take longer than one.
+      void this.#infer(record, info, signal).catch((error: unknown) => {
+        if (!signal.aborted)
+          this.#deps.log.warn({ reason: errorMessage(error) }, 'an inference could not be tried');
+      });
       return;
     }
     this.#silences.set(id, silence);
@@ -160,6 +178,39 @@ export class HostWatch {
     });
   }
 
+  /**
+   * Whether a replica that calls itself healthy can still do its work. One that is too busy to answer can: an overload
+   * must not be made worse by ending what still works.
+   */
+  async #infer(
+    record: ReplicaRecord,
+    info: Docker.ContainerInspectInfo | null,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { inference, engine } = record.plan.readiness;
+    const id = record.containerId;
+    if (!inference || !info) return;
+    const every = INFER_EVERY_ROUNDS * this.#roundMs;
+    const known = this.#inferences.get(id);
+    // It has just come into service by an inference.
+    if (!known) this.#inferences.set(id, { nextAt: Date.now() + every, silence: null });
+    if (!known || Date.now() < known.nextAt) return;
+    const timeoutMs = Math.min(inference.timeoutMs, INFER_TIMEOUT_ROUNDS * this.#roundMs);
+    known.nextAt = Number.POSITIVE_INFINITY;
+    const outcome = await ask(record.address, { ...inference, timeoutMs }, engineKeyOf(info, engine), signal);
+    const failed = isFault(outcome) && !(mayBeBusy(outcome) && (await this.#cpu.isBusy(id)));
+    const silence = failed ? afterProbe(known.silence, outcome, { now: Date.now(), busy: false }) : null;
+    this.#inferences.set(id, { nextAt: Date.now() + (silence ? 0 : every), silence });
+    if (!silence || !isLost(silence, Date.now(), this.#roundMs)) return;
+    await this.#tell(record, async () => {
+      const secrets = secretsOf(info);
+      const log = await readLog(this.#deps.docker, id, secrets);
+      const silentMs = Date.now() - silence.since;
+      const failure = stoppedInferring(record.plan, inference.path, silence.outcome, silentMs, log);
+      return withLog({ ...failure, message: redact(failure.message, secrets) }, log);
+    });
+  }
+
   async #tell(record: ReplicaRecord, describe: () => Promise<Failure>): Promise<void> {
     const { records, docker, log } = this.#deps;
     const { replicaId, workflowId } = record.plan;
@@ -168,6 +219,7 @@ export class HostWatch {
     // Stopped on purpose, or started anew, while it was looked at.
     if ((await records.read(replicaId))?.containerId !== id) return;
     const failure = await describe();
+    this.#deps.onLoss?.(record.plan, failure);
     try {
       const heard = await this.#deps.signal(workflowId, failure);
       this.#told.add(id);
@@ -191,6 +243,7 @@ export class HostWatch {
     const known = new Set(recorded.map((record) => record.containerId));
     for (const id of this.#told) if (!known.has(id)) this.#told.delete(id);
     for (const id of this.#silences.keys()) if (!known.has(id)) this.#silences.delete(id);
+    for (const id of this.#inferences.keys()) if (!known.has(id)) this.#inferences.delete(id);
     this.#cpu.keep(known);
   }
 }

@@ -41,3 +41,14 @@ export function isLost(silence: Silence, now: number, roundMs: number): boolean 
     deadSince !== null && deadProbes >= LOST_AFTER_ROUNDS && now - deadSince >= LOST_AFTER_ROUNDS * roundMs;
   return dead || now - since >= BUSY_LOST_AFTER_ROUNDS * roundMs;
 }
+
+/** An inference that speaks against the engine: not one it refuses (4xx, 501), as it would refuse a caller's. */
+export function isFault(outcome: ProbeOutcome): boolean {
+  if (outcome.kind === 'status') return outcome.status >= 500 && outcome.status !== 501;
+  return outcome.kind !== 'ok';
+}
+
+/** What an engine with too many requests does as well. */
+export function mayBeBusy(outcome: ProbeOutcome): boolean {
+  return outcome.kind === 'timeout' || (outcome.kind === 'status' && outcome.status === 503);
+}
