@@ -28,7 +28,7 @@ export async function measureDocker(run: () => Promise<boolean>): Promise<never>
   const stopping = new AbortController();
   let met = false;
   try {
-    await runSteps(partSteps(dir, parts, stopping.signal), stopping.signal);
+    await runSteps(partSteps({ runDir: dir, parts, signal: stopping.signal }), stopping.signal);
     Object.assign(process.env, parts.env);
     met = await run();
   } finally {

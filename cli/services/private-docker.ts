@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { waitForLock } from '../up/lock.ts';
 import { isAlive, processId } from '../up/process-id.ts';
 import { dockerClient, installDockerd, startDockerd } from './docker.ts';
 import { exec } from './exec.ts';
@@ -24,35 +25,52 @@ export interface PrivateDocker {
  */
 export async function startPrivateDocker(options: {
   dir: string;
+  /** Its images stay in `dir` for the next one that is started there; by itself everything goes. */
+  keepImages?: boolean;
   signal?: AbortSignal;
   onProgress?: (message: string) => void;
 }): Promise<PrivateDocker> {
   await installDockerd(options);
   await mkdir(options.dir, { recursive: true });
+  if (!options.keepImages) return start(options.dir, () => rm(options.dir, { recursive: true, force: true }));
+  // Two engines on one folder would destroy it.
+  const lock = await waitForLock(`${options.dir}.lock`, {
+    onWait: ({ pid }) => options.onProgress?.(`waiting for process ${pid}, which uses its images`),
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
+  try {
+    return await start(options.dir, async () => lock.release());
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function start(dir: string, afterwards: () => Promise<void>): Promise<PrivateDocker> {
   // The path of a unix socket may have about 100 characters, and the engine makes some of its own below this.
   const run = await mkdtemp(join(tmpdir(), 'dk-'));
   const host = `unix://${run}/docker.sock`;
   // Engines that make networks at the same moment cannot see each other's; ranges of their own keep them apart.
   const pool = `base=10.${randomInt(64, 256)}.0.0/16,size=24`;
   const args = [
-    ...['--data-root', join(options.dir, 'root'), '--exec-root', join(run, 'x')],
+    ...['--data-root', join(dir, 'root'), '--exec-root', join(run, 'x')],
     ...['--pidfile', join(run, 'pid'), '-H', host],
     ...['--bridge=none', '--iptables=false', '--ip6tables=false', '--default-address-pool', pool],
   ];
-  const start = () => startDockerd(args, join(options.dir, 'dockerd.log'), host);
-  let pid = await start();
+  const launch = () => startDockerd(args, join(dir, 'dockerd.log'), host);
+  let pid = await launch();
   const crash = async () => {
     process.kill(pid, 'SIGKILL');
     const id = processId(pid);
     while (id && isAlive(id)) await sleep(10);
-    pid = await start();
+    pid = await launch();
   };
   const stop = async () => {
     await removeEverything(host);
     await endProcess(pid);
-    await unmountBelow([run, options.dir]);
+    await unmountBelow([run, dir]);
     await rm(run, { recursive: true, force: true });
-    await rm(options.dir, { recursive: true, force: true });
+    await afterwards();
   };
   return { host, crash, stop };
 }

@@ -10,11 +10,19 @@ import { runMocha } from './mocha.ts';
 import { type Parts, partSteps } from './parts.ts';
 import type { Counts } from './reporter.ts';
 
+const SPECS = 'test/**/*.test.ts';
+/** Engines whose images are too big to come with every run. */
+const ENGINE_SPECS = 'test/real/**/*.real.ts';
+
 /**
  * Runs the tests with real parts, as `npm test` does, and resolves with the exit code. Arguments (files, `--grep …`) go
- * to Mocha; with any, the checks of the whole project are left out.
+ * to Mocha; with any, the checks of the whole project are left out. `--engines` as the first, as `npm run test:engines`
+ * gives it, runs the tests with the big engines instead.
  */
-export async function main(args: string[]): Promise<number> {
+export async function main([first, ...others]: string[]): Promise<number> {
+  const engines = first === '--engines';
+  const args = engines || first === undefined ? others : [first, ...others];
+  const specs = engines ? ENGINE_SPECS : SPECS;
   const run = randomBytes(6).toString('hex');
   const runDir = await mkdtemp(join(tmpdir(), 'endpoints-test-'));
   const parts: Parts = { env: {}, unavailable: {}, docker: undefined };
@@ -24,10 +32,10 @@ export async function main(args: string[]): Promise<number> {
   abortOnSignals(stopping);
   try {
     const said: string[] = [];
-    const checks = args.length ? [] : checkSteps(counts, said, signal);
-    await runSteps([...checks, ...partSteps(runDir, parts, signal)], signal);
+    const checks = args.length || engines ? [] : checkSteps(counts, said, signal);
+    await runSteps([...checks, ...partSteps({ runDir, parts, signal, engines })], signal);
     for (const text of said) console.error(text);
-    add(counts, await tests(args, run, runDir, parts, signal));
+    add(counts, await tests({ args, specs, run, runDir, parts, signal }));
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
@@ -41,13 +49,21 @@ export async function main(args: string[]): Promise<number> {
   return signal.aborted ? 130 : counts.failed > 0 ? 1 : 0;
 }
 
-function tests(
-  args: string[],
-  run: string,
-  runDir: string,
-  parts: Parts,
-  signal: AbortSignal,
-): Promise<Counts> {
+function tests({
+  args,
+  specs,
+  run,
+  runDir,
+  parts,
+  signal,
+}: {
+  args: string[];
+  specs: string;
+  run: string;
+  runDir: string;
+  parts: Parts;
+  signal: AbortSignal;
+}): Promise<Counts> {
   const { TSX_DISABLE_CACHE, ...inherited } = process.env;
   const env = {
     ...inherited,
@@ -57,7 +73,7 @@ function tests(
     TMPDIR: runDir,
     [RUN_MARK]: run,
   };
-  return runMocha({ args, env, resultFile: join(runDir, 'counts.json'), signal });
+  return runMocha({ args, specs, env, resultFile: join(runDir, 'counts.json'), signal });
 }
 
 /** What the tests left running or standing is a failure, and is ended. */

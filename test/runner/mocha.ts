@@ -4,22 +4,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counts } from './reporter.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
-const SPECS = 'test/**/*.test.ts';
 /** After an interruption Mocha ends the running test and runs the clean-up hooks. */
 const INTERRUPT_GRACE_MS = 15_000;
 
 /**
- * Runs Mocha in a process group of its own; `args` are files or options of Mocha's, none means everything. A run that
- * died before its report counts as one failure.
+ * Runs Mocha in a process group of its own; `args` are files or options of Mocha's; no file means all of `specs`. A run
+ * that died before its report counts as one failure.
  */
 export async function runMocha(options: {
   args: string[];
+  specs: string;
   env: NodeJS.ProcessEnv;
   resultFile: string;
   signal: AbortSignal;
 }): Promise<Counts> {
   const { signal, resultFile } = options;
-  const files = options.args.some((arg) => arg.endsWith('.ts')) ? [] : [SPECS];
+  const files = options.args.some((arg) => arg.endsWith('.ts')) ? [] : [options.specs];
   const reporter = ['--reporter', 'test/runner/reporter.ts'];
   const child = spawn(
     process.execPath,

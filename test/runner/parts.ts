@@ -7,6 +7,7 @@ import { ensureSampleRepository } from '../../cli/services/sample.ts';
 import { temporalBinary } from '../../cli/services/temporal-binary.ts';
 import type { Step } from '../../cli/up/step.ts';
 import { cacheDir, loadPlatformConfig, loadTemporalConfig } from '../../runtime/config.ts';
+import { ensureVllmImage, VLLM_IMAGE } from '../real/vllm-image.ts';
 import { registryBinary } from './registry-binary.ts';
 
 /** What the tests are given. A part that could not be had is missing from `env`, and `unavailable` says why. */
@@ -24,8 +25,17 @@ interface Part {
   provide(progress: (text: string) => void): Promise<string>;
 }
 
+interface PartOptions {
+  runDir: string;
+  /** Filled by the steps. */
+  parts: Parts;
+  signal: AbortSignal;
+  /** With the big engines' images; a Docker engine of our own then keeps its images in the cache. */
+  engines?: boolean;
+}
+
 /** The steps that provide the real parts; each that fails is shown, and its tests are skipped with the reason. */
-export function partSteps(runDir: string, parts: Parts, signal: AbortSignal): Step[] {
+export function partSteps({ runDir, parts, signal, engines: bigEngines = false }: PartOptions): Step[] {
   const cache = cacheDir();
   const { engines, sample } = loadPlatformConfig({});
   const { devServer } = loadTemporalConfig({});
@@ -37,8 +47,10 @@ export function partSteps(runDir: string, parts: Parts, signal: AbortSignal): St
       variables: ['DOCKER_HOST'],
       provide: async (onProgress) => {
         const found = await findDocker();
-        if (!found)
-          parts.docker = await startPrivateDocker({ dir: join(runDir, 'docker'), signal, onProgress });
+        if (!found) {
+          const dir = bigEngines ? join(cache, 'engines-docker') : join(runDir, 'docker');
+          parts.docker = await startPrivateDocker({ dir, keepImages: bigEngines, signal, onProgress });
+        }
         const host = found ?? parts.docker?.host ?? '';
         parts.env.DOCKER_HOST = host;
         return `${await dockerVersion(host)}${found ? ` at ${host}` : ', one of this run'}`;
@@ -94,6 +106,7 @@ export function partSteps(runDir: string, parts: Parts, signal: AbortSignal): St
       },
     },
   ];
+  if (bigEngines) list.push(vllmPart(cache, parts, signal));
   return list.map(({ title, variables, provide }) => ({
     title,
     optional: true,
@@ -107,4 +120,23 @@ export function partSteps(runDir: string, parts: Parts, signal: AbortSignal): St
       }
     },
   }));
+}
+
+function vllmPart(cache: string, parts: Parts, signal: AbortSignal): Part {
+  return {
+    title: 'vLLM image',
+    variables: ['TEST_VLLM_IMAGE'],
+    provide: async (onProgress) => {
+      const host = parts.env.DOCKER_HOST;
+      if (!host) throw new Error('there is no Docker engine');
+      const source = await ensureVllmImage({
+        docker: dockerClient(host),
+        cacheDir: cache,
+        signal,
+        onProgress,
+      });
+      parts.env.TEST_VLLM_IMAGE = VLLM_IMAGE;
+      return `${VLLM_IMAGE}, ${source}`;
+    },
+  };
 }
