@@ -159,8 +159,15 @@ function takesPositionalModel(url: string, command: readonly string[]): boolean 
   return atLeast(url, 0, 28);
 }
 
-/** On CPUs the KV cache is part of the container's memory. */
+/**
+ * On CPUs the KV cache is part of the container's memory. By itself it binds a thread to every core of the host: two
+ * replicas beside each other would compute on the same ones.
+ */
 function cpuDefaults(instance: Instance): Record<string, string> {
   if (instance.gpus > 0) return {};
-  return { VLLM_CPU_KVCACHE_SPACE: String(cpuCacheGib(instance)) };
+  return {
+    VLLM_CPU_KVCACHE_SPACE: String(cpuCacheGib(instance)),
+    VLLM_CPU_OMP_THREADS_BIND: 'nobind',
+    OMP_NUM_THREADS: String(Math.max(1, Math.floor(instance.cpus))),
+  };
 }
