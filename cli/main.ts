@@ -43,6 +43,10 @@ function program(): Command {
     .description('stop everything, engine containers too; what was stored stays')
     .action(async () => (await import('./commands/down.ts')).down());
   endpoints
+    .command('restart-gateway')
+    .description('replace the gateway processes of this machine one by one, without a refused connection')
+    .action(async () => (await import('./commands/restart-gateway.ts')).restartGateway());
+  endpoints
     .command('agent')
     .description("bring this machine's Docker engine into an installation (ENDPOINTS_JOIN_TOKEN)")
     .option('--api <url>', "address of the installation's API (ENDPOINTS_API)")
