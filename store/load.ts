@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Scaling } from '../spec/endpoint.ts';
 import type { Store } from './database.ts';
+import { startSeconds } from './start-times.ts';
 
 /** One endpoint that may be scaled, with its load over all gateways. Times in milliseconds since the epoch. */
 export interface MeasuredEndpoint {
@@ -16,6 +17,10 @@ export interface MeasuredEndpoint {
   pending: number;
   inFlight: number;
   lastRequestAt: number | null;
+  /** Accepted so far, over the gateways there are; falls when one has ended. */
+  requests: number;
+  /** What its replicas usually take from being asked for to being ready; null before the first was. */
+  startSeconds: number | null;
 }
 
 /** A gateway silent for so long is gone, and its requests with it. */
@@ -37,6 +42,8 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     pending: number;
     in_flight: number;
     last_request_at: Date | null;
+    requests: number;
+    start_seconds: number | null;
   }>`
     SELECT e.namespace, e.name, e.spec->'compute'->'scaling' AS scaling, e.ready_replica, e.target_replica,
            (SELECT count(*)::int FROM replicas r WHERE r.endpoint_id = e.id
@@ -47,6 +54,8 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
            coalesce(sum(l.pending) FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS pending,
            coalesce(sum((SELECT sum(v::int) FROM jsonb_each_text(l.in_flight) AS t(k, v)))
                     FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS in_flight,
+           coalesce(sum(l.requests) FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::bigint AS requests,
+           ${startSeconds} AS start_seconds,
            -- The row of a gateway that has ended is gone; what it saw last is in last_used_at.
            greatest(max(l.last_request_at), e.last_used_at) AS last_request_at
     FROM endpoints e
@@ -66,5 +75,7 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     pending: row.pending,
     inFlight: row.in_flight,
     lastRequestAt: row.last_request_at?.getTime() ?? null,
+    requests: row.requests,
+    startSeconds: row.start_seconds,
   }));
 }

@@ -4,6 +4,7 @@ import type { DesiredPhase, EndpointState, EndpointType } from '../spec/states.t
 import type { Store } from './database.ts';
 import { newestVersion, routeContext } from './routes.ts';
 import type { Vault } from './secrets.ts';
+import { startSeconds } from './start-times.ts';
 
 /** What a gateway has to know of an endpoint. */
 export interface RoutedEndpoint {
@@ -21,6 +22,8 @@ export interface RoutedEndpoint {
   readonly cacheResponses: boolean;
   /** As the owner has set them; null when never. */
   readonly gateway: GatewaySettings | null;
+  /** How long a replica takes to start, by the last ones; null before the first has. */
+  readonly startSeconds: number | null;
   readonly replicas: readonly RoutedReplica[];
 }
 
@@ -77,9 +80,10 @@ async function load(store: Store, vault: Vault, which: ReturnType<typeof sql>): 
         SELECT e.id, e.namespace, e.name, e.spec ->> 'type' AS type, e.state, e.phase,
           e.error_message AS "errorMessage",
           CASE e.spec #>> '{experimentalFeatures,loadBalancer}' WHEN 'prefix' THEN 'prefix' ELSE 'leastInFlight' END
-            AS "loadBalancer", e.spec -> 'gateway' AS gateway, e.revision,
+            AS "loadBalancer", e.spec -> 'gateway' AS gateway, e.revision, ${startSeconds} AS "startSeconds",
           coalesce(e.spec ->> 'cacheHttpResponses' = 'true'
-            OR e.spec #>> '{experimentalFeatures,cacheHttpResponses}' = 'true', false) AS "cacheResponses", r.replica_id AS "replicaId", r.address, r.engine_key AS "engineKey",
+            OR e.spec #>> '{experimentalFeatures,cacheHttpResponses}' = 'true', false) AS "cacheResponses",
+          r.replica_id AS "replicaId", r.address, r.engine_key AS "engineKey",
           r.state AS "routeState"
         FROM endpoints e LEFT JOIN routes r ON r.endpoint_id = e.id
         WHERE ${which} ORDER BY e.id, r.replica_id`.execute(tx);

@@ -15,6 +15,8 @@ function look(over: Partial<Look> & { min?: number; max?: number } = {}): Look {
   return {
     scaling: { minReplica: min, maxReplica: max, scaleToZeroTimeout: min === 0 ? 15 : null, measure: null },
     pending: 0,
+    requests: null,
+    startSeconds: null,
     inFlight: 0,
     cpuPercent: null,
     lastRequestAt: null,

@@ -46,6 +46,27 @@ describe('store: load', () => {
     assert.equal(look.lastRequestAt, asked.getTime());
   });
 
+  it('counts what was accepted over living gateways, and learns how long a start takes from the last ones', async () => {
+    const look = async () => (await measureLoad(db.store))[0];
+    assert.deepEqual([(await look())?.requests, (await look())?.startSeconds], [18, null]);
+    for (const [number, seconds] of [
+      [0, 10],
+      [1, 300],
+      [2, 12],
+    ] as const)
+      await sql`UPDATE replicas SET ready_at = created_at + ${seconds} * interval '1 second' WHERE id = ${`r${number}`}`.execute(
+        db.store,
+      );
+    assert.equal((await look())?.startSeconds, 12);
+    for (let number = 10; number < 18; number += 1)
+      await sql`INSERT INTO replicas (id, endpoint_id, number, revision, stage, stopped_at, ready_at)
+        VALUES (${`r${number}`}, ${id}, ${number}, 1, 'stopped', now(), now() + interval '20 seconds')`.execute(
+        db.store,
+      );
+    assert.equal((await look())?.startSeconds, 20);
+    await sql`UPDATE replicas SET ready_at = NULL; DELETE FROM replicas WHERE number >= 10`.execute(db.store);
+  });
+
   it('takes the mean of the CPU use that a host has told lately', async () => {
     const cpuPercent = async () => (await measureLoad(db.store))[0]?.cpuPercent;
     assert.equal(await cpuPercent(), null);

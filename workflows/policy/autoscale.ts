@@ -1,10 +1,13 @@
 import type { Scaling } from '../../spec/endpoint.ts';
+import { enough, FLOW_MS, type Flow, learnCapacity } from './capacity.ts';
 
 /** One look at an endpoint's load over all gateways. Times in milliseconds since the epoch. */
 export interface Look {
   scaling: Scaling;
   /** Requests without a response status yet, held ones included. */
   pending: number;
+  /** Accepted so far; null when that is not known, and smaller than before when a gateway has ended. */
+  requests: number | null;
   /** Requests sent to a replica and not yet answered to the end. */
   inFlight: number;
   /** Mean share of their CPUs that ready replicas use, in percent; null when unknown. */
@@ -17,18 +20,33 @@ export interface Look {
   startingReplica: number;
   /** When the endpoint last became ready; idleness is counted from here if no request came since. */
   readySince: number;
+  /** How long this endpoint's replicas take from being ordered to being ready; null before the first has. */
+  startSeconds: number | null;
 }
 
 /** What has to be remembered of earlier looks. */
 export interface LoadMemory {
   /** How many replicas the load of that moment would fill; the last minute at most, oldest first. */
   load: readonly { at: number; replicas: number }[];
-  /** What the load asked for during the last 300 s, oldest first. */
+  /** What the load asked for, as far back as scale-down looks, oldest first. */
   wanted: readonly { at: number; replicas: number }[];
   panicUntil: number;
+  /** The last ten seconds of requests. */
+  flow: readonly Flow[];
+  /** Requests a replica answers in a second under full load, as far as that was seen. */
+  each: number | null;
+  /** When replicas were last ordered. */
+  orderedAt: number;
 }
 
-export const NO_MEMORY: LoadMemory = { load: [], wanted: [], panicUntil: 0 };
+export const NO_MEMORY: LoadMemory = {
+  load: [],
+  wanted: [],
+  panicUntil: 0,
+  flow: [],
+  each: null,
+  orderedAt: 0,
+};
 
 export interface Decision {
   replicas: number;
@@ -38,12 +56,17 @@ export interface Decision {
 /** The public API's documented defaults: requests that wait for each replica over 20 s, percent of CPU over a minute. */
 const PENDING = { threshold: 1.5, windowMs: 20_000 };
 const USAGE = { threshold: 80, windowMs: 60_000 };
-/** Scale-down goes by the highest demand of this long (the public API's stabilisation). */
-const STABILISATION_MS = 300_000;
-/** A short window that asks for this many times what is ready is a burst: followed at once, and for a minute not undone. */
-const PANIC_MS = 6_000;
+/**
+ * Scale-down goes by the highest demand of so long: three times what it takes to get a replica back; five minutes, the public
+ * API's number, at most and while that is not known.
+ */
+const STABILISATION = { mostMs: 300_000, leastMs: 50_000, startTimes: 3 };
+/** The documented window is short, and its average swings: by itself it counts from so far above the target on. */
+const TOLERANCE = 1.2;
+/** A short window that asks for this many times what is ready is a burst: followed at once, and for a while not undone. */
+const PANIC_MS = 3_000;
 const PANIC_FACTOR = 2;
-const PANIC_HOLD_MS = 60_000;
+const PANIC_HOLD_MS = 45_000;
 const MINUTE_MS = 60_000;
 
 /**
@@ -63,11 +86,10 @@ export function autoscale(
   }
   const measured = measure(look);
   if (!measured) return { memory, decision: null };
-  const { windowMs } = measured;
-  const load = [
-    ...memory.load.filter((s) => now - s.at < windowMs),
-    { at: now, replicas: measured.replicas },
-  ];
+  const { windowMs, reason } = measured;
+  const load = [...recent(memory.load, MINUTE_MS, now), { at: now, replicas: measured.replicas }];
+  const flow = flowOf(memory.flow, look, now);
+  const each = measured.fullLoad === null ? null : learnCapacity(memory.each, flow, measured.fullLoad);
 
   const least = Math.max(1, look.scaling.minReplica);
   const most = Math.max(least, look.scaling.maxReplica);
@@ -75,41 +97,78 @@ export function autoscale(
   const burst = mean(load, PANIC_MS, now);
   const panics = burst >= PANIC_FACTOR * look.readyReplica && within(burst) > look.targetReplica;
   const panicUntil = panics ? now + PANIC_HOLD_MS : memory.panicUntil;
-  const lasting = mean(load, windowMs, now);
-  const wants = within(panics ? Math.max(burst, lasting) : lasting);
-  const wanted = [
-    ...memory.wanted.filter((w) => now - w.at < STABILISATION_MS),
-    { at: now, replicas: wants },
-  ];
-  const next: LoadMemory = { load, wanted, panicUntil };
-
   // An average means something only once its window is half full, but for a burst.
-  const seen = now - (load[0]?.at ?? now) >= windowMs / 2;
-  if (wants > look.targetReplica && (panics || seen)) {
-    return { memory: next, decision: { replicas: wants, reason: measured.reason } };
-  }
+  const seen = (ms: number) => now - (load[0]?.at ?? now) >= ms / 2;
+  const lately = mean(load, windowMs, now);
+  const lasting = mean(load, MINUTE_MS, now);
+  const asks = [
+    panics ? burst : 0,
+    seen(windowMs) && lately > TOLERANCE * look.targetReplica ? lately : 0,
+    seen(MINUTE_MS) ? lasting : 0,
+  ];
+  const useful = usefulAt(flow, { ...memory, each }, look, now);
+  const wants = Math.min(within(Math.max(...asks)), Math.max(look.targetReplica, within(useful)));
+  const holdMs = holdOf(look.startSeconds);
+  const wanted = [...recent(memory.wanted, holdMs, now), { at: now, replicas: within(lately) }];
+  const next: LoadMemory = { ...memory, load, wanted, panicUntil, flow, each };
+
+  if (wants > look.targetReplica)
+    return { memory: { ...next, orderedAt: now }, decision: { replicas: wants, reason } };
   const settled = look.startingReplica === 0 && now >= panicUntil;
-  const lookedLong = now - (wanted[0]?.at ?? now) >= STABILISATION_MS - 2 * PANIC_MS;
+  const lookedLong = now - (wanted[0]?.at ?? now) >= holdMs - 2 * PANIC_MS;
   const highest = Math.max(...wanted.map((w) => w.replicas));
   if (settled && lookedLong && highest < look.targetReplica) {
-    const reason = `enough for the last ${STABILISATION_MS / MINUTE_MS} min`;
-    return { memory: next, decision: { replicas: highest, reason } };
+    const why = `enough for the last ${Math.round(holdMs / 1000)} s`;
+    return { memory: next, decision: { replicas: highest, reason: why } };
   }
   return { memory: next, decision: null };
 }
 
-/** The load by the endpoint's own measure, in replicas it would fill; null when it is not known at the moment. */
+/** How long a replica is kept that is not needed, because the next need for it may come soon. */
+function holdOf(startSeconds: number | null): number {
+  const { mostMs, leastMs, startTimes } = STABILISATION;
+  if (startSeconds === null) return mostMs;
+  return Math.min(Math.max(startTimes * startSeconds * 1000, leastMs), mostMs);
+}
+
+/** More than so many would come too late to be of use; unbounded where that cannot be told. */
+function usefulAt(flow: readonly Flow[], memory: LoadMemory, look: Look, now: number): number {
+  const { startSeconds, startingReplica } = look;
+  const { each, orderedAt } = memory;
+  if (startSeconds === null || each === null) return Number.POSITIVE_INFINITY;
+  const othersReadyAt = orderedAt + startSeconds * 1000;
+  const ahead = { each, starting: startingReplica, startSeconds, othersReadyAt, now };
+  return enough(flow, ahead) ?? Number.POSITIVE_INFINITY;
+}
+
+/** Begins anew where the count has fallen. */
+function flowOf(before: readonly Flow[], look: Look, now: number): readonly Flow[] {
+  const { pending, requests, readyReplica: ready } = look;
+  const last = before.at(-1);
+  if (requests === null || (last && last.requests > requests)) return [];
+  return [...recent(before, FLOW_MS + 1, now), { at: now, pending, requests, ready }];
+}
+
+/**
+ * The load by the endpoint's own measure, in replicas it would fill; null when it is not known at the moment. `fullLoad`: how
+ * many requests keep a replica at its threshold, where the measure counts them.
+ */
 function measure({ scaling, pending, cpuPercent, readyReplica }: Look) {
   const by = scaling.measure ?? { pendingRequests: null };
   if ('pendingRequests' in by) {
     const threshold = by.pendingRequests ?? PENDING.threshold;
     const reason = `${pending} requests wait; a replica may have ${threshold}`;
-    return { replicas: pending / threshold, windowMs: PENDING.windowMs, reason };
+    return { replicas: pending / threshold, windowMs: PENDING.windowMs, fullLoad: threshold, reason };
   }
   if (cpuPercent === null) return null;
   const threshold = by.hardwareUsage ?? USAGE.threshold;
   const reason = `${Math.round(cpuPercent)} % of CPU in use; the limit is ${threshold} %`;
-  return { replicas: (readyReplica * cpuPercent) / threshold, windowMs: USAGE.windowMs, reason };
+  return {
+    replicas: (readyReplica * cpuPercent) / threshold,
+    windowMs: USAGE.windowMs,
+    fullLoad: null,
+    reason,
+  };
 }
 
 function isIdle({ scaling, pending, inFlight, readySince, lastRequestAt }: Look, now: number): boolean {
@@ -118,7 +177,11 @@ function isIdle({ scaling, pending, inFlight, readySince, lastRequestAt }: Look,
   return now - Math.max(readySince, lastRequestAt ?? 0) >= scaling.scaleToZeroTimeout * MINUTE_MS;
 }
 
+function recent<T extends { at: number }>(samples: readonly T[], windowMs: number, now: number): T[] {
+  return samples.filter((s) => now - s.at < windowMs);
+}
+
 function mean(samples: LoadMemory['load'], windowMs: number, now: number): number {
-  const recent = samples.filter((s) => now - s.at < windowMs);
-  return recent.reduce((sum, s) => sum + s.replicas, 0) / Math.max(1, recent.length);
+  const within = recent(samples, windowMs, now);
+  return within.reduce((sum, s) => sum + s.replicas, 0) / Math.max(1, within.length);
 }
