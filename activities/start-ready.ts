@@ -6,6 +6,8 @@ import type { HostActivities } from './interfaces.ts';
 interface StartReadyDeps {
   docker: Docker;
   weightsPresent(weights: WeightsPlan): Promise<boolean>;
+  /** The image is wanted. */
+  noteImage(image: string): Promise<void>;
   startContainer: HostActivities['startContainer'];
   waitReady: HostActivities['waitReady'];
 }
@@ -21,7 +23,7 @@ export function createStartReady(deps: StartReadyDeps): Pick<HostActivities, 'st
       if (!image || !weights) return { address: null };
       const exact = { ...plan, container: { ...plan.container, image } };
       const { calledAt } = await deps.startContainer(exact);
-      const { address, readyAt } = await deps.waitReady(exact);
+      const [{ address, readyAt }] = await Promise.all([deps.waitReady(exact), deps.noteImage(image)]);
       return { address, calledAt, readyAt };
     },
   };

@@ -112,6 +112,7 @@ const activities: HostActivities = {
   ...createStartReady({
     docker,
     weightsPresent: (weights) => weightsPresent(weightsDir, weights),
+    noteImage: (image) => images.note(image, false),
     startContainer: beating(containers.startContainer),
     waitReady: health.waitReady,
   }),
