@@ -211,6 +211,20 @@ describe('gateway: limits', () => {
     await thinking.close();
   });
 
+  it('leaves a WebSocket alone that is silent', async () => {
+    const endpoint = await limited({});
+    upstream.server.on('upgrade', (_req, socket) => {
+      socket.on('error', () => undefined);
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+      setTimeout(() => socket.end('still here'), 1800);
+    });
+    const socket = connect(gateway.port, '127.0.0.1');
+    socket.write(
+      `GET ${endpoint.path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    );
+    assert.match(await receive(socket), /^HTTP\/1\.1 101 [\s\S]*still here$/);
+  });
+
   it('cuts off a client that does not come to the end of its head', async () => {
     const strict = await world.startGateway({ config: { slowHeadSeconds: 0.5 } });
     const socket = connect(strict.port, '127.0.0.1');
