@@ -1,13 +1,13 @@
 /**
  * A server in Perl, which every Debian image has: `/health` is always good, and what every other route does is changed by
- * signals. SIGHUP: answered with 500. SIGUSR1: accepted and never answered. SIGUSR2: it takes memory until it is stopped.
+ * signals (SIGHUP also by `STUB_MODE=bad`). SIGHUP: answered with 500. SIGUSR1: accepted and never answered. SIGUSR2: it takes memory until it is stopped.
  */
 export const STUB_ENGINE = [
   'perl',
   '-e',
   String.raw`
 use Socket;
-my $mode = '';
+my $mode = $ENV{STUB_MODE} // '';
 $SIG{TERM} = sub { exit 0 };
 $SIG{HUP} = sub { $mode = 'bad' };
 $SIG{USR1} = sub { $mode = 'mute' };
