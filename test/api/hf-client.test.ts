@@ -181,6 +181,23 @@ describe('api: the real clients', function () {
     assert.match(gone.stderr + gone.stdout, /endpoint 'alice\/cli' does not exist/);
   });
 
+  it('the command: the engine alone is enough, by its framework or with its image', async () => {
+    const where = ['--accelerator', 'cpu', '--vendor', 'docker', '--region', 'local'];
+    const rest = ['--repo', MODEL, ...where, '--instance-type', 'cpu', '--instance-size', 'x1'];
+    const url = 'ghcr.io/ggml-org/llama.cpp:server';
+    for (const [name, engine] of [
+      ['by-framework', ['--framework', 'llamacpp']],
+      ['by-engine', ['--framework', 'custom', '--engine', 'llamacpp', '--custom-image', url]],
+    ] as const) {
+      await hfOk('endpoints', 'deploy', name, ...rest, ...engine);
+      const { model } = JSON.parse(await hfOk('endpoints', 'describe', name, '--json'));
+      assert.deepEqual(model.image, {
+        llamacpp: { url, modelPath: GGUF, ctxSize: 16_384, nParallel: 2, threadsHttp: 4 },
+      });
+      await hfOk('endpoints', 'delete', name, '--yes');
+    }
+  });
+
   it('the command: hardware and who am I', async () => {
     assert.match(await hfOk('endpoints', 'hardware', '--all', '--json'), /docker/);
     assert.match(await hfOk('auth', 'whoami'), /alice/);

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
-import { type Choice, type ChooseInput, choose } from '../../engines/choose/choose.ts';
+import fc from 'fast-check';
+import { type Choice, type ChooseInput, candidates, choose, onOffers } from '../../engines/choose/choose.ts';
 import { chooseEngines } from '../../engines/choose/engine.ts';
 import { ggufVariants } from '../../engines/choose/gguf-files.ts';
-import { type Capacity, type HardwareRequest, offersOf, openOffers } from '../../engines/choose/offers.ts';
+import {
+  type Capacity,
+  type HardwareRequest,
+  type Offer,
+  offersOf,
+  openOffers,
+} from '../../engines/choose/offers.ts';
 import type { RepositoryFile } from '../../engines/engine.ts';
 import type { ImageRequest } from '../../spec/images.ts';
 import type { ModelFacts } from '../../spec/model-facts.ts';
@@ -496,6 +503,61 @@ describe('choosing settings and hardware', () => {
       args: ['--cpu-offload-gb', '200'],
     });
     assert.equal(choice.fit, null);
+  });
+});
+
+describe('choosing hardware, always', () => {
+  const all = offersOf(VENDORS, []).map((offer): Offer => ({ ...offer, missing: null }));
+  const input = (model: Model, open: typeof all): ChooseInput => ({
+    image: null,
+    model: { task: 'text-generation', command: [], args: [], env: {} },
+    ...model,
+    open,
+    all,
+    images: IMAGES,
+    ignoreFit: false,
+  });
+
+  it('what is chosen fits, and nothing cheaper does', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...Object.values(models)),
+        fc.constantFrom('BF16', 'F32', 'F8_E4M3'),
+        fc.constantFrom('vLLM', 'sGLang', 'tgi', 'huggingface'),
+        fc.shuffledSubarray(all, { minLength: 2 }),
+        (fixture, dtype, variant, some) => {
+          const open = all.filter((offer) => some.includes(offer));
+          const asked = input(transformers(fixture, { dtype }), open);
+          const engine = { variant, reason: 'asked' } as const;
+          const able = candidates(asked, variant);
+          const { choice } = onOffers(asked, engine, able);
+          if (!choice) return;
+          assert.ok(choice.fit?.ok, choice.fit?.message);
+          const cheaper = able.filter(
+            ({ instance }) => instance.pricePerHour < choice.offer.instance.pricePerHour,
+          );
+          assert.equal(onOffers(asked, engine, cheaper).choice, null);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+
+  it('8-bit floats and new kernels are not given to GPUs that cannot compute them', () => {
+    const fp8 = candidates(input(transformers(models.LLAMA31_8B, { dtype: 'F8_E4M3' }), all), 'vLLM');
+    assert.ok(fp8.every(({ instance }) => !/t4|p4|p100|v100|a100/.test(instance.type)));
+    const tgi = candidates(input(transformers(models.LLAMA31_8B), all), 'tgi');
+    assert.ok(tgi.length > 10 && tgi.every(({ instance }) => !/t4|p4|p100|v100/.test(instance.type)));
+    const tei = candidates(input(transformers(models.MINILM), all), 'tei');
+    assert.ok(
+      tei.some(({ instance }) => instance.gpus === 0) && tei.every(({ instance }) => instance.gpus < 2),
+    );
+  });
+
+  it('leaves out what is not offered', () => {
+    const gone = offersOf(VENDORS, []).filter(({ instance }) => instance.type === 'nvidia-gb200');
+    assert.match(gone[0]?.missing ?? '', /planning only|not available/);
+    assert.deepEqual(candidates(input(transformers(models.LLAMA31_8B), [...gone, ...gone]), 'vLLM'), []);
   });
 });
 

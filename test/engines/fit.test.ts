@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import { type FitInput, fitOn } from '../../engines/fit/fit.ts';
 import { kvBytes, kvBytesPerToken, tokensWithin } from '../../engines/fit/kv.ts';
 import { GIB } from '../../engines/fit/memory.ts';
-import { recommend } from '../../engines/fit/recommend.ts';
 import { type ModelShape, shapeOfConfig, shapeOfGguf } from '../../engines/fit/shape.ts';
 import { type ModelWeights, weightBytes } from '../../engines/fit/weights.ts';
 import type { Instance } from '../../spec/hardware.ts';
@@ -351,69 +350,6 @@ describe('fit: on hardware', () => {
   });
 });
 
-describe('fit: the smallest hardware', () => {
-  const catalogue = Object.values(HARDWARE);
-  const best: [string, Parameters<typeof recommend>[0], string | null][] = [
-    ['0.5 B with vLLM', { engine: 'vllm', model: sized(models.QWEN25_05B) }, 'nvidia-t4 x1'],
-    ['8 B with vLLM', { engine: 'vllm', model: sized(models.LLAMA31_8B) }, 'nvidia-l4 x1'],
-    [
-      '8 B with TGI, which leaves out the T4',
-      { engine: 'tgi', model: sized(models.QWEN25_05B) },
-      'nvidia-l4 x1',
-    ],
-    [
-      '8 B in 8 bit, which older GPUs cannot compute',
-      { engine: 'vllm', model: sized(models.LLAMA31_8B, 'F8_E4M3') },
-      'nvidia-l4 x1',
-    ],
-    ['32 B', { engine: 'vllm', model: sized(models.QWEN25_32B) }, 'nvidia-a100 x1'],
-    ['70 B', { engine: 'vllm', model: sized(models.LLAMA31_70B) }, 'nvidia-a100 x2'],
-    ['DeepSeek-V3', { engine: 'sglang', model: sized(models.DEEPSEEK_V3, 'F8_E4M3') }, 'nvidia-h200 x8'],
-    ['embeddings', { engine: 'tei', model: sized(models.MINILM) }, 'cpu x2'],
-    [
-      'a GGUF file of 5 GB',
-      { engine: 'llamacpp', model: { weights: { fileBytes: 4.92e9 }, shape: shapeOf(models.LLAMA31_8B) } },
-      'cpu x8',
-    ],
-    [
-      '405 B in single precision as stored',
-      { engine: 'vllm', model: { weights: { fileBytes: 1.6e12 }, shape: shapeOf(models.LLAMA31_405B) } },
-      null,
-    ],
-  ];
-  for (const [name, wish, expected] of best) {
-    it(`of ${name} is ${expected ?? 'not in the catalogue'}`, () => {
-      const { best: found, message } = recommend(wish, catalogue);
-      assert.equal(found && `${found.instance.type} ${found.instance.size}`, expected, message);
-    });
-  }
-
-  it('comes with two other kinds that fit', () => {
-    const { alternatives } = recommend({ engine: 'vllm', model: sized(models.LLAMA31_8B) }, catalogue);
-    assert.deepEqual(
-      alternatives.map(({ instance }) => instance.type),
-      ['nvidia-l40s', 'nvidia-a100'],
-    );
-  });
-
-  it('names the nearest when none fits, and says so when none is suited', () => {
-    const wish = { engine: 'vllm', model: sized(models.LLAMA31_405B) } as const;
-    assert.match(
-      recommend(wish, [HARDWARE.l4, HARDWARE.a100x4]).message,
-      /no instance .* nearest is nvidia-a100 x4/,
-    );
-    assert.match(
-      recommend(wish, [HARDWARE.cpu2, HARDWARE.v100, HARDWARE.inf2]).message,
-      /no instance that vllm runs on/,
-    );
-  });
-
-  it('leaves out what is not offered', () => {
-    const gone: Instance = { ...HARDWARE.l4, status: 'not_available' };
-    assert.equal(recommend({ engine: 'vllm', model: sized(models.LLAMA31_8B) }, [gone]).best, null);
-  });
-});
-
 describe('fit: always', () => {
   const anyModel = fc.constantFrom(...Object.values(models));
   const anyEngine = fc.constantFrom('vllm', 'sglang', 'tgi', 'llamacpp', 'tei', 'huggingface');
@@ -476,24 +412,6 @@ describe('fit: always', () => {
         if (shape.fullLayers === 0 && tokens >= (shape.sliding?.window ?? 0)) assert.ok(found >= tokens - 1);
         else assert.ok(Math.abs(found - tokens) <= 1, `${fixture.name}: ${found} for ${tokens}`);
       }),
-    );
-  });
-
-  it('a recommendation fits, and nothing cheaper does', () => {
-    fc.assert(
-      fc.property(
-        anyModel,
-        anyEngine,
-        fc.shuffledSubarray(Object.values(HARDWARE)),
-        (fixture, engine, catalogue) => {
-          const wish = { engine, model: sized(fixture) };
-          const { best } = recommend(wish, catalogue);
-          if (!best) return;
-          assert.ok(fitOn({ ...wish, instance: best.instance }).ok);
-          const cheaper = catalogue.filter(({ pricePerHour }) => pricePerHour < best.instance.pricePerHour);
-          assert.equal(recommend(wish, cheaper).best, null);
-        },
-      ),
     );
   });
 });
