@@ -40,8 +40,23 @@ export function shapeOfConfig(config: unknown): ModelShape | null {
     hiddenSize,
     intermediateSize: count(text, 'intermediate_size', 'n_inner', 'ffn_dim') ?? 4 * hiddenSize,
     vocabSize: count(text, 'vocab_size') ?? 0,
-    maxContext: count(text, 'max_position_embeddings', 'n_positions', 'max_sequence_length'),
+    maxContext: contextOf(text),
   };
+}
+
+/**
+ * The longest context, stretched where the configuration says so. Kinds that are not named here have the stretched length
+ * in `max_position_embeddings` already.
+ */
+function contextOf(text: Json): number | null {
+  const own = count(text, 'max_position_embeddings', 'n_positions', 'max_sequence_length');
+  const scaling = objectOf(text.rope_scaling) ?? objectOf(text.rope_parameters);
+  const factor = scaling && count(scaling, 'factor');
+  if (own === null || !scaling || factor === null) return own;
+  const kind = scaling.rope_type ?? scaling.type;
+  if (kind === 'yarn')
+    return Math.max(own, (count(scaling, 'original_max_position_embeddings') ?? own) * factor);
+  return kind === 'linear' || kind === 'dynamic' ? own * factor : own;
 }
 
 /** Reads the shape from the metadata of a GGUF file; null when it lacks the model's size. */
@@ -53,18 +68,43 @@ export function shapeOfGguf(metadata: Json): ModelShape | null {
   const hiddenSize = of('embedding_length');
   const heads = of('attention.head_count');
   if (layers === null || hiddenSize === null || heads === null) return null;
+  const perLayer = metadata[`${architecture}.attention.head_count_kv`];
+  const latentRank = of('attention.kv_lora_rank');
   return {
-    fullLayers: layers,
-    sliding: null,
+    ...ggufLayers(architecture, perLayer, of('attention.sliding_window'), layers),
     heads,
-    kvHeads: of('attention.head_count_kv') ?? heads,
+    kvHeads: meanOf(perLayer) ?? of('attention.head_count_kv') ?? heads,
     headDim: of('attention.key_length') ?? hiddenSize / heads,
-    latentSize: null,
+    latentSize: latentRank === null ? null : latentRank + (of('rope.dimension_count') ?? 0),
     hiddenSize,
     intermediateSize: of('feed_forward_length') ?? 4 * hiddenSize,
-    vocabSize: of('vocab_size') ?? 0,
+    vocabSize: of('vocab_size') ?? count(metadata, 'tokenizer.ggml.tokens.length') ?? 0,
     maxContext: of('context_length'),
   };
+}
+
+/** One layer of so many looks back without bound, by llama.cpp's own table of architectures. */
+const GGUF_PATTERN: Readonly<Record<string, number>> = { gemma2: 2, gemma3: 6, cohere2: 4, 'gpt-oss': 2 };
+
+/** Layers without attention have no key-value heads, where a file tells them per layer. */
+function ggufLayers(
+  architecture: string,
+  perLayer: unknown,
+  window: number | null,
+  layers: number,
+): Pick<ModelShape, 'fullLayers' | 'sliding'> {
+  const attending = Array.isArray(perLayer) ? perLayer.filter((heads) => Number(heads) > 0).length : layers;
+  const pattern = GGUF_PATTERN[architecture];
+  if (window === null || pattern === undefined) return { fullLayers: attending, sliding: null };
+  const fullLayers = Math.floor(attending / pattern);
+  return { fullLayers, sliding: { layers: attending - fullLayers, window } };
+}
+
+/** Of the layers that have any. */
+function meanOf(perLayer: unknown): number | null {
+  if (!Array.isArray(perLayer)) return null;
+  const numbers = perLayer.map(Number).filter((heads) => heads > 0);
+  return numbers.length ? numbers.reduce((sum, heads) => sum + heads, 0) / numbers.length : null;
 }
 
 function layerKinds(text: Json, layers: number): Pick<ModelShape, 'fullLayers' | 'sliding'> {

@@ -124,6 +124,37 @@ describe('fit: what a model is made of', () => {
     assert.equal(shapeOfGguf({ 'general.architecture': 'llama' }), null);
   });
 
+  it('a GGUF file may tell heads per layer, windows, a latent, and its vocabulary by its length', () => {
+    const of = (architecture: string, rest: Record<string, unknown>) =>
+      shapeOfGguf({
+        'general.architecture': architecture,
+        [`${architecture}.block_count`]: 4,
+        [`${architecture}.embedding_length`]: 64,
+        [`${architecture}.attention.head_count`]: 8,
+        'tokenizer.ggml.tokens.length': 1000,
+        ...rest,
+      });
+    const hybrid = of('lfm2', { 'lfm2.attention.head_count_kv': [0, 4, 0, 4] });
+    assert.deepEqual([hybrid?.fullLayers, hybrid?.kvHeads, hybrid?.vocabSize], [2, 4, 1000]);
+    const windows = of('gemma2', { 'gemma2.attention.sliding_window': 4096 });
+    assert.deepEqual([windows?.fullLayers, windows?.sliding], [2, { layers: 2, window: 4096 }]);
+    const latent = of('deepseek2', {
+      'deepseek2.attention.kv_lora_rank': 512,
+      'deepseek2.rope.dimension_count': 64,
+    });
+    assert.equal(latent?.latentSize, 576);
+  });
+
+  it('a stretched context counts where the configuration does not count it already', () => {
+    const context = (rope_scaling: object, max_position_embeddings = 32_768) =>
+      shapeOfConfig({ ...models.QWEN25_7B.config, max_position_embeddings, rope_scaling })?.maxContext;
+    const yarn = { type: 'yarn', factor: 4, original_max_position_embeddings: 32_768 };
+    assert.equal(context(yarn), 131_072);
+    assert.equal(context(yarn, 131_072), 131_072);
+    assert.equal(context({ rope_type: 'linear', factor: 2 }), 65_536);
+    assert.equal(context({ rope_type: 'llama3', factor: 8 }, 131_072), 131_072);
+  });
+
   it('what is no transformer has no shape', () => {
     for (const config of [null, 'x', [], {}, { hidden_size: 1 }]) assert.equal(shapeOfConfig(config), null);
   });
