@@ -44,6 +44,11 @@ function seen(port: number, health: HttpProbe | null, last: ProbeOutcome | null)
   }
 }
 
+/** Whether the server failed over a question, and did not only refuse it (501: a kind of question it does not take). */
+export function brokeDown(outcome: ProbeOutcome): boolean {
+  return outcome.kind !== 'status' || (outcome.status >= 500 && outcome.status !== 501);
+}
+
 /**
  * A server that calls itself healthy and cannot do its work. Where it broke down over the question, its log has the cause:
  * a known one gives the failure its code, of another the engine's own sentence is repeated.
@@ -78,8 +83,7 @@ function cannotInfer(engine: string, which: string, outcome: ProbeOutcome, log: 
         ? `gave no answer within ${outcome.timeoutMs / 1000} s`
         : 'closed the connection';
   const message = `${engine} says it is healthy, but ${which} ${what}`;
-  const refused = outcome.kind === 'status' && outcome.status < 500;
-  if (refused) return { code: 'INFERENCE_FAILED', message };
+  if (!brokeDown(outcome)) return { code: 'INFERENCE_FAILED', message };
   const cause = causeIn(engine, log);
   if (cause) return { code: cause.code, message: `${message}. ${cause.message}` };
   const complaint = complaintIn(log);

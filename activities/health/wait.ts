@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
+import { causeIn, complaintIn } from '../../engines/failures.ts';
 import { EndpointsError, type Failure } from '../../spec/errors.ts';
 import type { HttpProbe, ReplicaPlan } from '../../spec/lifecycle.ts';
 import { addressOf, engineKeyOf, secretsOf } from '../containers/create.ts';
@@ -7,7 +8,7 @@ import { inspectContainer } from '../containers/docker.ts';
 import { exitFailure, finalFailure, withLog } from '../containers/end.ts';
 import { readLog } from '../containers/logs.ts';
 import { redact } from '../containers/redact.ts';
-import { inferenceFailed, notHealthy } from './diagnosis.ts';
+import { brokeDown, inferenceFailed, notHealthy } from './diagnosis.ts';
 import { ask, listens, type ProbeOutcome } from './probe.ts';
 
 const FIRST_PAUSE_MS = 20;
@@ -44,7 +45,12 @@ export async function untilReady(waited: Waited): Promise<{ containerId: string;
     waited.onHealthy();
     const last = await repeat(container, deadline, () => container.ask(inference, deadline), isFinal);
     if (last.kind !== 'ok')
-      throw await container.fail((log) => inferenceFailed(plan, inference.path, last, log));
+      throw await container.fail(
+        (log) => inferenceFailed(plan, inference.path, last, log),
+        brokeDown(last)
+          ? (log) => Boolean(causeIn(plan.readiness.engine, log) ?? complaintIn(log))
+          : undefined,
+      );
   }
   if (!health && !inference) await untilListening(container);
   return { containerId: container.id, address: container.address };
@@ -83,6 +89,10 @@ async function untilListening(container: Container): Promise<void> {
   }
   await container.look({ now: true });
 }
+
+/** A process that breaks down answers first and writes its traceback after; then the log has what the answer lacks. */
+const LOG_SETTLES_MS = 10_000;
+const LOG_PAUSE_MS = 250;
 
 /** The container that is waited for: where it answers, and whether it still runs. */
 class Container {
@@ -136,9 +146,17 @@ class Container {
     return ask(this.address, { ...probe, timeoutMs }, this.#key, this.signal);
   }
 
-  /** What to throw: the failure that `describe` reads out of the log. What the engine said may hold a secret too. */
-  async fail(describe: (log: string) => Failure) {
-    const log = await readLog(this.#docker, this.id, this.#secrets);
+  /**
+   * What to throw: the failure that `describe` reads out of the log, which is waited for until it is `enough`. What the
+   * engine said may hold a secret too.
+   */
+  async fail(describe: (log: string) => Failure, enough: (log: string) => boolean = () => true) {
+    const settled = Date.now() + LOG_SETTLES_MS;
+    let log = await readLog(this.#docker, this.id, this.#secrets);
+    while (!enough(log) && Date.now() < settled) {
+      await sleep(LOG_PAUSE_MS, undefined, { signal: this.signal });
+      log = await readLog(this.#docker, this.id, this.#secrets);
+    }
     const failure = describe(log);
     return finalFailure(withLog({ ...failure, message: redact(failure.message, this.#secrets) }, log));
   }

@@ -7,6 +7,8 @@ import { writeTinyModel } from '../support/tiny-model.ts';
 
 const MODEL = 'some/tiny';
 const TOKENS = 250;
+/** The real ones need it for themselves, however small the model. */
+const SIZE = { instanceSize: 'x2' };
 
 interface Case {
   engine: keyof typeof STAND_INS;
@@ -131,7 +133,7 @@ describe('end to end: stand-ins of engines', function () {
     const model = { repository: MODEL, framework: 'pytorch', task };
 
     it(`stand-in of ${engine}: starts, answers, and its metrics are read`, async () => {
-      await installation.create(engine, { image, model });
+      await installation.create(engine, { image, model, compute: SIZE });
       await installation.until(engine, 'running');
       const [path, body, good] = ask;
       const answer = await post(url(engine, path), body);
@@ -186,6 +188,7 @@ describe('end to end: stand-ins of engines', function () {
 
   it('stand-in of tgi: gets no argument or variable that it does not document, and its key by variable', async () => {
     await installation.create('asked', {
+      compute: SIZE,
       image: CASES[0]?.image ?? {},
       model: { repository: MODEL, task: 'text-generation' },
     });

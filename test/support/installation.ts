@@ -193,7 +193,10 @@ export class Installation {
     return text;
   }
 
-  async create(name: string, over: { scaling?: object; image?: object; model?: object } = {}): Promise<void> {
+  async create(
+    name: string,
+    over: { scaling?: object; image?: object; model?: object; compute?: object } = {},
+  ): Promise<void> {
     const answer = await this.api(
       'POST',
       `/v2/endpoint/${this.connection.namespace}`,
@@ -281,7 +284,10 @@ export function docker(...args: string[]): string[] {
 }
 
 /** The body of a create request for the sample model on the smallest CPU instance. */
-export function endpointBody(name: string, over: { scaling?: object; image?: object; model?: object } = {}) {
+export function endpointBody(
+  name: string,
+  over: { scaling?: object; image?: object; model?: object; compute?: object } = {},
+) {
   return {
     name,
     type: 'authenticated',
@@ -291,6 +297,7 @@ export function endpointBody(name: string, over: { scaling?: object; image?: obj
       instanceType: 'cpu',
       instanceSize: 'x1',
       scaling: { minReplica: 1, maxReplica: 1, scaleToZeroTimeout: null, ...over.scaling },
+      ...over.compute,
     },
     model: {
       repository: MODEL,
