@@ -139,6 +139,38 @@ describe('end to end: bad input and bad luck', function () {
     await installation.remove('exits');
   });
 
+  it('a cause that passes by itself is tried again, later each time; one that stays is final at once', async () => {
+    const dies = (name: string, words: string) =>
+      create(name, {
+        framework: 'custom',
+        image: custom({ port: 8080 }),
+        command: ['sh', '-c', `echo "${words}"; exit 1`],
+      });
+    await dies(
+      'busy',
+      'ValueError: Free memory on device (1.2/22 GiB) is less than desired GPU memory utilization',
+    );
+    await dies('big', 'torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.');
+    assert.match(await failure('big'), /^GPU_OOM: .*Take a larger instance.*CUDA out of memory/);
+    assert.match(
+      await failure('busy'),
+      /^GPU_BUSY: .*Another process held the memory.*Free memory on device/,
+    );
+    const starts = async (name: string) => {
+      const rows = await query(
+        installation,
+        `SELECT r.created_at FROM replicas r JOIN endpoints e ON e.id = r.endpoint_id WHERE e.name = '${name}' ORDER BY r.number`,
+      );
+      return rows.map(({ created_at }) => new Date(String(created_at)).getTime());
+    };
+    assert.equal((await starts('big')).length, 1);
+    const [first = 0, second = 0, third = 0, ...more] = await starts('busy');
+    assert.deepEqual(more, []);
+    // The delays of platform.yaml: 2 s, doubled.
+    assert.ok(second - first >= 2000 && third - second >= 4000, `${second - first} ms, ${third - second} ms`);
+    for (const name of ['big', 'busy']) await installation.remove(name);
+  });
+
   it('a container that never gets healthy: what its port or its route did', async () => {
     await create('silent', {
       framework: 'custom',
