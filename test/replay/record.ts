@@ -32,6 +32,7 @@ async function scenario(
     // Who and where, and the paths in stack traces, are of the recording machine.
     const text = historyToJSON(history)
       .replaceAll(/"identity": ?"[^"]*"/g, '"identity":"recorded"')
+      .replaceAll(/"name": ?"\d+@[^"]*"/g, '"name":"recorded"')
       .replaceAll(/"stackTrace": ?"(?:[^"\\]|\\.)*"/g, '"stackTrace":""');
     writeFileSync(join(FOLDER, `${name}.json`), `${JSON.stringify(JSON.parse(text), null, 1)}\n`);
   }
