@@ -4,8 +4,10 @@ import { endpointWorkflowId } from '../../spec/names.ts';
 import { measureLoad } from '../../store/load.ts';
 import { scaleTo } from '../../workflows/messages.ts';
 import { autoscale, type LoadMemory, NO_MEMORY } from '../../workflows/policy/autoscale.ts';
+import type { OutlierMemory } from '../../workflows/policy/outliers.ts';
 import type { ControlActivities } from '../interfaces.ts';
 import type { ControlDeps } from './deps.ts';
+import { replaceOutliers } from './outliers.ts';
 
 const TICK_MS = 1000;
 
@@ -13,14 +15,12 @@ const TICK_MS = 1000;
  * The measuring and deciding behind the autoscaler workflow; only changes leave it, as signals. What it remembers is
  * worth at most five minutes of looking, so a new attempt begins without.
  */
-export function autoscaleActivity({
-  store,
-  temporal,
-  log,
-}: ControlDeps): Pick<ControlActivities, 'autoscale'> {
+export function autoscaleActivity(deps: ControlDeps): Pick<ControlActivities, 'autoscale'> {
+  const { store, temporal, log } = deps;
   return {
     autoscale: async () => {
       let memories = new Map<string, LoadMemory>();
+      let suspects: OutlierMemory = new Map();
       for (;;) {
         const next = new Map<string, LoadMemory>();
         for (const look of await measureLoad(store)) {
@@ -37,6 +37,7 @@ export function autoscaleActivity({
             );
         }
         memories = next;
+        suspects = await replaceOutliers(deps, suspects);
         heartbeat();
         cancellationSignal().throwIfAborted();
         await sleep(TICK_MS);
