@@ -89,7 +89,7 @@ describe('containers: start and stop', () => {
       host.run(host.activities.startContainer, plan),
     ]);
     assert.notEqual(one.containerId, first.containerId);
-    assert.deepEqual(one, two);
+    assert.deepEqual([one.containerId, one.address], [two.containerId, two.address]);
   });
 
   it('replaces a container of another revision', async () => {
