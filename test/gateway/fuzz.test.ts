@@ -113,7 +113,7 @@ describe('gateway: malformed requests', function () {
     assert.equal((await ask(port, `${endpoint.path}/after`)).status, 200);
     assert.equal(complaints, '');
     // Faults that break nothing must still get through, or this would only test the parser.
-    assert.ok(answered > REQUESTS / 10 && answered < REQUESTS, `${answered} reached the engine`);
+    assert.ok(answered > REQUESTS / 50 && answered < REQUESTS, `${answered} reached the engine`);
     await eventually('connections closed', () => cost().files <= warm.files + 5);
     const grown = cost().megabytes - warm.megabytes;
     assert.ok(grown < GROWTH_MEGABYTES, `${grown.toFixed(1)} MB more than after the first tenth`);
