@@ -228,7 +228,7 @@ export class Installation {
     return settled;
   }
 
-  /** Deletes an endpoint, as often as it takes until the API has taken it, and waits until its containers are gone. */
+  /** Deletes an endpoint, as often as it takes until the API has taken it, and waits until it and its containers are gone. */
   async remove(name: string): Promise<void> {
     const path = `/v2/endpoint/${this.connection.namespace}/${name}`;
     await eventually(`${name} is deleted`, async () =>
@@ -239,6 +239,9 @@ export class Installation {
       async () => (await this.containers(name)).length === 0,
       { timeoutMs: 60_000 },
     );
+    await eventually(`${name} is free`, async () => (await this.api('GET', path)).status === 404, {
+      timeoutMs: 60_000,
+    });
   }
 
   /** One chat answer through the gateway. */
