@@ -188,10 +188,6 @@ export function createGateway(deps: GatewayDeps): Gateway {
     return ids.map((id) => [id, byId.get(id)]);
   }
 
-  const reminder = setInterval(() => {
-    for (const [, endpoint] of waitedFor(feed.snapshot)) if (endpoint) waker.ask(endpoint);
-  }, REMIND_MS);
-
   const options = {
     maxHeaderSize: MAX_HEADER_BYTES,
     requestTimeout: 0,
@@ -203,6 +199,9 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const { server, certificates } = config.tls
     ? tlsServer(options, config.tls.certificates, log)
     : plainServer(options);
+  const reminder = setInterval(() => {
+    for (const [, endpoint] of waitedFor(feed.snapshot)) if (endpoint) waker.ask(endpoint);
+  }, REMIND_MS);
   // Who is silent for so long is looked at, by `Exchange`; a connection between two requests is closed.
   server.timeout = config.slowClientSeconds * 1000;
   server.on('request', (req, res) => onRequest(req, res, false));
