@@ -7,7 +7,7 @@ import { openStage } from './stage.ts';
 import { World } from './world.ts';
 
 /** `npm run test:marathon` makes 10,000. */
-const TRANSITIONS = Number(process.env.MARATHON_TRANSITIONS ?? 60);
+const TRANSITIONS = Number(process.env.MARATHON_TRANSITIONS ?? 40);
 const SEED = Number(process.env.MARATHON_SEED ?? Date.now() % 1_000_000_007);
 const EACH_MS = 60_000;
 /** Temporal ends a workflow at 51,200 events or 50 MB; the code is to stay two orders of magnitude below. */
