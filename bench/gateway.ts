@@ -11,10 +11,13 @@ import { median } from './support/stage.ts';
 /**
  * The gateway beside other proxies, in interleaved rounds: proxies on core 0, load and upstream on core 1. Milliseconds
  * where a column says nothing else; `× bare` are medians of the ratios of each round. `BENCH_ROUNDS` (default 5) and
- * `BENCH_SECONDS` (default 3, per load) say how long.
+ * `BENCH_SECONDS` (default 3, per load) say how long, `BENCH_ONLY=ours,nginx` which are compared with the bare proxy.
  */
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
+/** Until the compiler has seen to all that is hot: tens of thousands of requests. */
+const WARM_SECONDS = Number(process.env.BENCH_WARM_SECONDS ?? 8);
+const ONLY = process.env.BENCH_ONLY?.split(',');
 const LOAD_CORE = 1;
 
 const BARE = 'bare undici';
@@ -56,9 +59,12 @@ try {
   const gateway = await ours(upstreamPorts, dir);
   closeWorld = gateway.close;
   contenders.push(gateway);
-  for (const other of [await nginx(upstreamPort, dir), await haproxy(upstreamPort, dir)])
+  const proxies = { nginx, haproxy };
+  for (const [name, start] of Object.entries(proxies)) {
+    const other = wanted(name) ? await start(upstreamPort, dir) : null;
     if (other) contenders.push(other);
-  contenders.push(...(await rustRouters(upstreamPorts)));
+  }
+  if (wanted(RUST)) contenders.push(...(await rustRouters(upstreamPorts)));
   met = report(await rounds());
 } finally {
   for (const { process } of contenders) await process?.stop();
@@ -69,12 +75,16 @@ try {
 }
 process.exit(met ? 0 : 1);
 
+function wanted(name: string): boolean {
+  return ONLY === undefined || ONLY.includes(name);
+}
+
 async function rounds(): Promise<Map<string, Measures[]>> {
   const results = new Map<string, Measures[]>(contenders.map(({ name }) => [name, []]));
   // The first one warms up and counts for nothing.
   for (let round = 0; round <= ROUNDS; round += 1) {
     for (const contender of contenders) {
-      const seconds = round === 0 ? 1 : SECONDS;
+      const seconds = round === 0 ? WARM_SECONDS : SECONDS;
       const measures = await measureOnce(contender, { seconds, dir, upstreamPort });
       if (round > 0) results.get(contender.name)?.push(measures);
     }

@@ -89,7 +89,7 @@ async function outage(): Promise<boolean> {
   for (const caller of [before, during]) caller.close();
 
   const p50 = ({ tally }: Caller) =>
-    tally.latenciesMs.sort((a, b) => a - b)[tally.latenciesMs.length >> 1] ?? 0;
+    tally.short.map(({ ms }) => ms).sort((a, b) => a - b)[tally.short.length >> 1] ?? 0;
   const { tally } = during;
   console.table({
     'requests before and during': `${before.tally.sent} ${tally.sent}`,

@@ -80,7 +80,7 @@ async function soak(): Promise<boolean> {
   const unfounded = tally.cut.filter((replica) => !engines.died.has(replica)).length;
   const quarter = Math.floor(memory.length / 4);
   const growth = median(memory.slice(-quarter)) - median(memory.slice(quarter, 2 * quarter));
-  const sorted = tally.latenciesMs.sort((a, b) => a - b);
+  const sorted = tally.short.map(({ ms }) => ms).sort((a, b) => a - b);
   const at = (share: number) => Number((sorted[Math.floor(sorted.length * share)] ?? Number.NaN).toFixed(1));
   console.table({
     requests: tally.sent,

@@ -2,7 +2,7 @@ import cluster from 'node:cluster';
 import { join } from 'node:path';
 import { dataDir, type TemporalConfig } from '../../runtime/config.ts';
 import { createLog } from '../../runtime/log.ts';
-import { onShutdown, reportReady } from '../../runtime/process.ts';
+import { goFirst, onShutdown, reportReady } from '../../runtime/process.ts';
 import { temporalClient } from '../../runtime/temporal.ts';
 import { endpointWorkflowId } from '../../spec/names.ts';
 import { openStore } from '../../store/database.ts';
@@ -22,6 +22,7 @@ const SIGNAL_TIMEOUT_MS = 5000;
 /** The feed reads one thing at a time and the reporter writes one; the rest is reserve. */
 const MAX_CONNECTIONS = 4;
 
+goFirst();
 const log = createLog('gateway');
 const { platform, temporal, databaseUrl } = readSettings();
 const store = openStore(databaseUrl, { maxConnections: MAX_CONNECTIONS });

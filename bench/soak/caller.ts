@@ -11,7 +11,8 @@ export interface Tally {
   cut: string[];
   /** Other than all of that: what, and for which kind. */
   failed: string[];
-  latenciesMs: number[];
+  /** Of the short ones that were answered: when they were sent (`Date.now()`), and how long they took. */
+  short: { at: number; ms: number }[];
 }
 
 /** One in this many clients leaves somewhere within the time an answer may take. */
@@ -22,7 +23,7 @@ const kindOf = (n: number): Kind => (n % 10 < 8 ? 'short' : (KINDS[1 + (n % 2)] 
 
 /** Asks the endpoint over and over and keeps the books. */
 export class Caller {
-  readonly tally: Tally = { sent: 0, answered: 0, left: 0, cut: [], failed: [], latenciesMs: [] };
+  readonly tally: Tally = { sent: 0, answered: 0, left: 0, cut: [], failed: [], short: [] };
   /** Ids of requests this client has seen to their end. */
   readonly complete = new Set<string>();
   readonly #port: number;
@@ -74,6 +75,7 @@ export class Caller {
     const number = this.tally.sent++;
     const id = `r${number}`;
     const kind = kindOf(number);
+    const at = Date.now();
     const began = performance.now();
     return new Promise((resolve) => {
       let over = false;
@@ -120,7 +122,7 @@ export class Caller {
             else if (res.complete && whole) {
               this.tally.answered += 1;
               this.complete.add(id);
-              if (kind === 'short') this.tally.latenciesMs.push(performance.now() - began);
+              if (kind === 'short') this.tally.short.push({ at, ms: performance.now() - began });
             } else if (kind === 'stream') this.tally.cut.push(replica);
             else this.tally.failed.push(`${kind}: incomplete`);
           });

@@ -1,7 +1,8 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { type ConnectionFile, readConnection, readState } from '../../cli/up/state.ts';
 import { type Mirror, startMirror } from '../../hub/mirror/server.ts';
 import { loadPlatformConfig } from '../../runtime/config.ts';
@@ -262,8 +263,8 @@ export class Installation {
   async containers(name?: string): Promise<string[]> {
     const format = `{{.ID}} {{.Label "${LABELS.workflow}"}}`;
     const filter = `label=${LABELS.installation}=${this.installationId}`;
-    const rows = docker('ps', '--all', '--no-trunc', '--filter', filter, '--format', format).map((row) =>
-      row.split(' '),
+    const rows = (await askDocker('ps', '--all', '--no-trunc', '--filter', filter, '--format', format)).map(
+      (row) => row.split(' '),
     );
     const own = name ? `replica/${this.connection.namespace}/${name}/` : '';
     return rows.filter(([, workflow]) => workflow?.startsWith(own)).map(([id]) => id ?? '');
@@ -283,8 +284,15 @@ function startHub(dir: string, hub: HubControl, port: number): Promise<Mirror> {
 }
 
 export function docker(...args: string[]): string[] {
-  return execFileSync('docker', args, { encoding: 'utf8' }).split('\n').filter(Boolean);
+  return linesOf(execFileSync('docker', args, { encoding: 'utf8' }));
 }
+
+/** The same without keeping this process from anything else. */
+export async function askDocker(...args: string[]): Promise<string[]> {
+  return linesOf((await promisify(execFile)('docker', args)).stdout);
+}
+
+const linesOf = (text: string) => text.split('\n').filter(Boolean);
 
 /** The body of a create request for the sample model on the smallest CPU instance. */
 export function endpointBody(
