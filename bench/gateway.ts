@@ -23,7 +23,13 @@ const LOAD_CORE = 1;
 const BARE = 'bare undici';
 const RUST = 'vllm-router';
 
-/** Ratios to another row, and figures in milliseconds where bare undici is weak. */
+/** CPU that bare undici needs for a request on the machine on which the bars in milliseconds were set, µs. */
+const REFERENCE_CPU = 43;
+
+/**
+ * Ratios to another row, and, where bare undici is weak, milliseconds on that machine: here they are longer in the
+ * measure in which bare undici needs more CPU.
+ */
 const BARS: { measure: keyof Measures; to?: string; atLeast?: number; atMost?: number }[] = [
   { measure: 'req/s', to: BARE, atLeast: 0.8 },
   { measure: 'req/s', to: RUST, atLeast: 1.3 },
@@ -110,11 +116,14 @@ function report(results: Map<string, Measures[]>): boolean {
   console.table(table(figure));
   console.log('× bare undici, medians of the ratios of each round');
   console.table(table((name, measure) => ratio(name, measure)));
+  const slower = Math.max(figure(BARE, 'CPU µs/req') / REFERENCE_CPU, 1);
+  console.log(`bars in ms are ${slower.toFixed(1)} times those of the machine they were set on`);
   // A row that is absent is no bar.
   const verdicts = BARS.filter(({ to }) => to === undefined || results.has(to)).map((bar) => {
     const value = bar.to ? ratio('ours', bar.measure, bar.to) : figure('ours', bar.measure);
-    const met = value >= (bar.atLeast ?? 0) && value <= (bar.atMost ?? Number.POSITIVE_INFINITY);
-    const limit = bar.atLeast === undefined ? `≤ ${bar.atMost}` : `≥ ${bar.atLeast}`;
+    const atMost = (bar.atMost ?? Number.POSITIVE_INFINITY) * (bar.to ? 1 : slower);
+    const met = value >= (bar.atLeast ?? 0) && value <= atMost;
+    const limit = bar.atLeast === undefined ? `≤ ${Number(atMost.toPrecision(3))}` : `≥ ${bar.atLeast}`;
     return {
       bar: `${bar.measure} ${limit} ${bar.to ? `× ${bar.to}` : 'ms'}`,
       value: Number(value.toPrecision(3)),

@@ -98,15 +98,15 @@ export async function reportProgress(
   return numUpdatedRows === 1n;
 }
 
-/** How much of their CPUs replicas on this host use; those that are not there are passed over. */
+/** How much of their CPUs or GPUs replicas on this host use; those that are not there are passed over. */
 export async function reportUsage(
   store: Store,
   hostId: string,
-  replicas: readonly { replicaId: string; cpuPercent: number }[],
+  replicas: readonly { replicaId: string; cpuPercent: number | null; gpuPercent: number | null }[],
 ): Promise<void> {
-  const reported = sql`jsonb_to_recordset(${JSON.stringify(replicas)}::jsonb) AS u("replicaId" text, "cpuPercent" real)`;
+  const reported = sql`jsonb_to_recordset(${JSON.stringify(replicas)}::jsonb) AS u("replicaId" text, "cpuPercent" real, "gpuPercent" real)`;
   await sql`
-    UPDATE replicas r SET cpu_percent = u."cpuPercent", usage_at = now() FROM ${reported}
+    UPDATE replicas r SET cpu_percent = u."cpuPercent", gpu_percent = u."gpuPercent", usage_at = now() FROM ${reported}
     WHERE r.id = u."replicaId" AND r.host_id = ${hostId} AND r.stopped_at IS NULL`.execute(store);
 }
 

@@ -11,8 +11,8 @@ export interface MeasuredEndpoint {
   readyReplica: number;
   targetReplica: number;
   startingReplica: number;
-  /** Mean over the ready replicas, in percent; null when no host has said lately. */
-  cpuPercent: number | null;
+  /** Of CPUs or, where they have some, of GPUs: mean over the ready replicas, in percent; null when no host has said lately. */
+  hardwarePercent: number | null;
   readySince: number;
   pending: number;
   inFlight: number;
@@ -37,7 +37,7 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     ready_replica: number;
     target_replica: number;
     starting_replica: number;
-    cpu_percent: number | null;
+    hardware_percent: number | null;
     ready_since: Date | null;
     pending: number;
     in_flight: number;
@@ -48,8 +48,8 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     SELECT e.namespace, e.name, e.spec->'compute'->'scaling' AS scaling, e.ready_replica, e.target_replica,
            (SELECT count(*)::int FROM replicas r WHERE r.endpoint_id = e.id
               AND r.stage IN ('downloading', 'pulling', 'initializing')) AS starting_replica,
-           (SELECT avg(r.cpu_percent) FROM replicas r WHERE r.endpoint_id = e.id AND r.stage = 'running'
-              AND r.usage_at > now() - ${USAGE_FRESH}::interval) AS cpu_percent,
+           (SELECT avg(coalesce(r.gpu_percent, r.cpu_percent)) FROM replicas r WHERE r.endpoint_id = e.id AND r.stage = 'running'
+              AND r.usage_at > now() - ${USAGE_FRESH}::interval) AS hardware_percent,
            (SELECT min(r.ready_at) FROM replicas r WHERE r.endpoint_id = e.id AND r.stopped_at IS NULL) AS ready_since,
            coalesce(sum(l.pending) FILTER (WHERE g.seen_at > now() - ${GATEWAY_FRESH}::interval), 0)::int AS pending,
            coalesce(sum((SELECT sum(v::int) FROM jsonb_each_text(l.in_flight) AS t(k, v)))
@@ -70,7 +70,7 @@ export async function measureLoad(store: Store): Promise<MeasuredEndpoint[]> {
     readyReplica: row.ready_replica,
     targetReplica: row.target_replica,
     startingReplica: row.starting_replica,
-    cpuPercent: row.cpu_percent,
+    hardwarePercent: row.hardware_percent,
     readySince: row.ready_since?.getTime() ?? 0,
     pending: row.pending,
     inFlight: row.in_flight,

@@ -27,6 +27,7 @@ export interface MeasuredReplica {
   id: string;
   stage: ReplicaStage;
   cpuPercent: number | null;
+  gpuPercent: number | null;
   inFlight: number;
   engine: EngineMetrics | null;
 }
@@ -35,6 +36,7 @@ export async function measureReplicas(store: Store, endpointId: string): Promise
   const { rows } = await sql<MeasuredReplica>`
     SELECT r.id, r.stage,
            CASE WHEN r.usage_at > now() - ${USAGE_FRESH} THEN r.cpu_percent END AS "cpuPercent",
+           CASE WHEN r.usage_at > now() - ${USAGE_FRESH} THEN r.gpu_percent END AS "gpuPercent",
            (SELECT coalesce(sum((l.in_flight->>r.id)::int), 0)::int FROM gateway_load l
               JOIN gateways g ON g.id = l.gateway_id AND g.seen_at > now() - ${GATEWAY_FRESH}
               WHERE l.endpoint_id = r.endpoint_id) AS "inFlight",

@@ -110,6 +110,7 @@ interface ReplicaTable {
   ready_at: Date | null;
   stopped_at: Date | null;
   cpu_percent: ColumnType<number | null, number | null | undefined, number | null>;
+  gpu_percent: ColumnType<number | null, number | null | undefined, number | null>;
   usage_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
   /** How the container of a replica in stage `standby` is kept. */
   standby: ColumnType<Standby | null, Standby | null | undefined, Standby | null>;

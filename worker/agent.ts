@@ -139,7 +139,7 @@ const worker = await persist(log, 'Temporal', () =>
 const run = worker.run();
 run.catch(fatal);
 const rejoining = setInterval(rejoin, REJOIN_MS);
-const usage = new UsageMeter(docker, records);
+const usage = new UsageMeter(docker, records, nvidia);
 const measuring = setInterval(reportUsage, USAGE_MS);
 const relieving = setInterval(relieveDisk, RELIEVE_MS);
 const engineMetrics = new EngineMetricsReader(docker, records);

@@ -39,7 +39,7 @@ export function openMetrics(
       'requests_in_flight',
       'gauge',
       'Requests on a replica',
-      replicas.map((replica) => [of(replica), replica.inFlight]),
+      replicas.map((replica) => [labelOf(replica), replica.inFlight]),
     ),
     ...family(
       'http_requests',
@@ -51,14 +51,12 @@ export function openMetrics(
       ]),
     ),
     ...latencies(answers),
-    ...family(
-      'cpu_usage_percent',
-      'gauge',
-      'Share of its CPUs that a replica uses',
-      replicas.flatMap((replica) =>
-        replica.cpuPercent === null ? [] : [[of(replica), replica.cpuPercent] as const],
-      ),
-      'percent',
+    ...usage(replicas, 'cpuPercent', 'cpu_usage_percent', 'Share of its CPUs that a replica uses'),
+    ...usage(
+      replicas,
+      'gpuPercent',
+      'gpu_usage_percent',
+      'Share of the time in which the GPUs of a replica compute',
     ),
   ];
   for (const [metric, [name, kind, help]] of Object.entries(VALUES)) {
@@ -73,7 +71,20 @@ export function openMetrics(
   return `${[...lines, '# EOF'].join('\n')}\n`;
 }
 
-const of = ({ id }: MeasuredReplica): string => `replica_id="${id}"`;
+/** Nothing at all where no replica has such hardware. */
+function usage(
+  replicas: readonly MeasuredReplica[],
+  of: 'cpuPercent' | 'gpuPercent',
+  name: string,
+  help: string,
+): string[] {
+  const samples = replicas.flatMap((replica) =>
+    replica[of] === null ? [] : [[labelOf(replica), replica[of]] as const],
+  );
+  return samples.length > 0 || of === 'cpuPercent' ? family(name, 'gauge', help, samples, 'percent') : [];
+}
+
+const labelOf = ({ id }: MeasuredReplica): string => `replica_id="${id}"`;
 
 function ofEngines<T>(
   replicas: readonly MeasuredReplica[],
@@ -81,7 +92,7 @@ function ofEngines<T>(
 ): (readonly [string, T])[] {
   return replicas.flatMap((replica) => {
     const value = replica.engine ? read(replica.engine) : undefined;
-    return value === undefined ? [] : [[of(replica), value] as const];
+    return value === undefined ? [] : [[labelOf(replica), value] as const];
   });
 }
 

@@ -37,7 +37,11 @@ export class AnswerEnds {
       const begin = Math.max(chunk.length - (TAIL_BYTES - tail.length), 0);
       tail = chunk.toString('latin1', begin) + tail;
     }
-    return usageIn(tail) ?? usageIn(this.#first.toString('latin1', 0, HEAD_BYTES)) ?? NO_TOKENS;
+    const found = usageIn(tail);
+    if (found !== null) return found;
+    // Most answers are short enough to have been looked at as a whole.
+    const whole = this.#count <= LAST_CHUNKS && tail.length < TAIL_BYTES;
+    return (whole ? null : usageIn(this.#first.toString('latin1', 0, HEAD_BYTES))) ?? NO_TOKENS;
   }
 }
 
@@ -56,6 +60,8 @@ export function usageIn(text: string): TokensUsed | null {
 }
 
 function generated(text: string): TokensUsed | null {
+  // The pattern tries every place.
+  if (!text.includes('generated_tokens')) return null;
   const [, tokens] = /(?<!\\)"generated_tokens"\s*:\s*(\d{1,9})/.exec(text) ?? [];
   return tokens === undefined ? null : { prompt: 0, completion: Number(tokens) };
 }

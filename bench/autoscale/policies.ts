@@ -15,7 +15,7 @@ export function ours(startSeconds: number): Policy {
         pending,
         requests,
         inFlight: 0,
-        cpuPercent: null,
+        hardwarePercent: null,
         lastRequestAt: null,
         readyReplica: ready,
         targetReplica: ready + starting,

@@ -41,6 +41,26 @@ describe("agent: the NVIDIA driver's account of a host", () => {
     );
   });
 
+  it('says how busy each one is, except those in slices and one that has failed', async () => {
+    const plain =
+      '0, 97\n1, 0\n2, [N/A]\nUnable to determine the device handle for GPU3: Unknown Error\n4, 31';
+    const said = await withNvidiaSmi({ list: { text: plain, code: 15 } }, () =>
+      new NvidiaSmi().utilization(),
+    );
+    assert.deepEqual(
+      [...said],
+      [
+        [0, 97],
+        [1, 0],
+        [4, 31],
+      ],
+    );
+  });
+
+  it('says nothing of that where there is no driver', async () => {
+    assert.equal((await new NvidiaSmi().utilization()).size, 0);
+  });
+
   it('asks a driver that knows no slices without them', async () => {
     const report = await look({
       list: { text: 'Field "mig.mode.current" is not a valid field to query.', code: 2 },

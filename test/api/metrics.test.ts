@@ -61,7 +61,12 @@ describe('api: open metrics', () => {
     await api.call(
       'POST',
       '/internal/hosts/h1/usage',
-      { replicas: [{ replicaId: 'r1', cpuPercent: 12.5 }] },
+      {
+        replicas: [
+          { replicaId: 'r1', cpuPercent: 12.5 },
+          { replicaId: 'r2', cpuPercent: null, gpuPercent: 75 },
+        ],
+      },
       { headers: { authorization: `Bearer ${agent}` } },
     );
     assert.equal(
@@ -83,6 +88,10 @@ describe('api: open metrics', () => {
         '# UNIT cpu_usage_percent percent',
         '# HELP cpu_usage_percent Share of its CPUs that a replica uses',
         'cpu_usage_percent{replica_id="r1"} 12.5',
+        '# TYPE gpu_usage_percent gauge',
+        '# UNIT gpu_usage_percent percent',
+        '# HELP gpu_usage_percent Share of the time in which the GPUs of a replica compute',
+        'gpu_usage_percent{replica_id="r2"} 75',
         '# EOF',
         '',
       ].join('\n'),

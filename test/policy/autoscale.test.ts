@@ -18,7 +18,7 @@ function look(over: Partial<Look> & { min?: number; max?: number } = {}): Look {
     requests: null,
     startSeconds: null,
     inFlight: 0,
-    cpuPercent: null,
+    hardwarePercent: null,
     lastRequestAt: null,
     readyReplica: 1,
     targetReplica: 1,
@@ -149,16 +149,21 @@ describe('policy: autoscale', () => {
 
   it('goes by the use of CPUs where the endpoint says so, and by nothing while that is unknown', () => {
     const scaling = { ...look({ max: 8 }).scaling, measure: { hardwareUsage: 50 } };
-    const busy = play(200, () => 0, { scaling, cpuPercent: 75, readyReplica: 2, targetReplica: 2 }, 1000);
+    const busy = play(
+      200,
+      () => 0,
+      { scaling, hardwarePercent: 75, readyReplica: 2, targetReplica: 2 },
+      1000,
+    );
     assert.deepEqual([busy[0]?.replicas, (busy[0]?.afterS ?? 0) >= 30], [3, true]);
     assert.match(busy[0]?.reason ?? '', /75 % of CPU in use; the limit is 50 %/);
     assert.deepEqual(
-      play(400, () => 50, { scaling, cpuPercent: null, readyReplica: 2, targetReplica: 2 }),
+      play(400, () => 50, { scaling, hardwarePercent: null, readyReplica: 2, targetReplica: 2 }),
       [],
     );
     const byDefault = { ...scaling, measure: { hardwareUsage: null } };
     assert.deepEqual(
-      play(200, () => 0, { scaling: byDefault, cpuPercent: 75, readyReplica: 2, targetReplica: 2 }),
+      play(200, () => 0, { scaling: byDefault, hardwarePercent: 75, readyReplica: 2, targetReplica: 2 }),
       [],
     );
   });

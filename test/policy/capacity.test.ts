@@ -62,7 +62,7 @@ describe('policy: autoscale with what it has learned', () => {
         pending,
         requests,
         inFlight: 0,
-        cpuPercent: null,
+        hardwarePercent: null,
         lastRequestAt: null,
         readyReplica: ready,
         targetReplica: target,
@@ -92,7 +92,7 @@ describe('policy: autoscale with what it has learned', () => {
       for (let s = 0; s < 400; s += 1) {
         const look: Look = {
           scaling: { minReplica: 1, maxReplica: 8, scaleToZeroTimeout: null, measure: null },
-          ...{ pending: 0, requests: 0, inFlight: 0, cpuPercent: null, lastRequestAt: null },
+          ...{ pending: 0, requests: 0, inFlight: 0, hardwarePercent: null, lastRequestAt: null },
           ...{ readyReplica: 4, targetReplica: 4, startingReplica: 0, readySince: 0, startSeconds },
         };
         const next = autoscale(memory, look, START + s * 1000);

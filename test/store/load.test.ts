@@ -67,22 +67,22 @@ describe('store: load', () => {
     await sql`UPDATE replicas SET ready_at = NULL; DELETE FROM replicas WHERE number >= 10`.execute(db.store);
   });
 
-  it('takes the mean of the CPU use that a host has told lately', async () => {
-    const cpuPercent = async () => (await measureLoad(db.store))[0]?.cpuPercent;
-    assert.equal(await cpuPercent(), null);
+  it('takes the mean of the CPU or GPU use that a host has told lately', async () => {
+    const percent = async () => (await measureLoad(db.store))[0]?.hardwarePercent;
+    assert.equal(await percent(), null);
     await sql`INSERT INTO hosts (id, name, provider, vendor, region, state, address, public_key, inventory)
       VALUES ('h', 'h', 'docker', 'docker', 'local', 'ready', '127.0.0.1', '{}', '{}')`.execute(db.store);
     await sql`UPDATE replicas SET host_id = 'h'`.execute(db.store);
     const told = [
-      { replicaId: 'r0', cpuPercent: 20 },
-      { replicaId: 'r1', cpuPercent: 60 },
-      { replicaId: 'unknown', cpuPercent: 99 },
+      { replicaId: 'r0', cpuPercent: 20, gpuPercent: null },
+      { replicaId: 'r1', cpuPercent: null, gpuPercent: 60 },
+      { replicaId: 'unknown', cpuPercent: 99, gpuPercent: null },
     ];
     await reportUsage(db.store, 'another host', told);
-    assert.equal(await cpuPercent(), null);
+    assert.equal(await percent(), null);
     await reportUsage(db.store, 'h', told);
-    assert.equal(await cpuPercent(), 40);
+    assert.equal(await percent(), 40);
     await sql`UPDATE replicas SET usage_at = now() - interval '1 minute'`.execute(db.store);
-    assert.equal(await cpuPercent(), null);
+    assert.equal(await percent(), null);
   });
 });

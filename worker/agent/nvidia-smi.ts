@@ -35,6 +35,16 @@ export class NvidiaSmi {
     return { gpus, driver: { version, cuda: this.#cuda.cuda }, problem: null };
   }
 
+  /** How busy each GPU was in the last moment, in percent by index; one cut into slices does not say. Empty where there are none. */
+  async utilization(): Promise<ReadonlyMap<number, number>> {
+    const args = ['--query-gpu=index,utilization.gpu', '--format=csv,noheader,nounits'];
+    const { stdout } = await ask(args).catch((error: { stdout?: string }) => ({
+      stdout: error.stdout ?? '',
+    }));
+    const pairs = [...stdout.matchAll(/^\s*(\d+)\s*,\s*(\d+)\s*$/gm)];
+    return new Map(pairs.map(([, index, percent]) => [Number(index), Number(percent)]));
+  }
+
   async #list(): Promise<{ csv: string; fields: string[] } | { csv: null; problem: string | null }> {
     for (const fields of [FIELDS, OLD_FIELDS]) {
       try {

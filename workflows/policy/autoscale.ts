@@ -10,8 +10,8 @@ export interface Look {
   requests: number | null;
   /** Requests sent to a replica and not yet answered to the end. */
   inFlight: number;
-  /** Mean share of their CPUs that ready replicas use, in percent; null when unknown. */
-  cpuPercent: number | null;
+  /** Mean share of their CPUs, or GPUs where they have some, that ready replicas use, in percent; null when unknown. */
+  hardwarePercent: number | null;
   /** Last accepted request (refused ones do not count); null when there never was one. */
   lastRequestAt: number | null;
   readyReplica: number;
@@ -153,18 +153,18 @@ function flowOf(before: readonly Flow[], look: Look, now: number): readonly Flow
  * The load by the endpoint's own measure, in replicas it would fill; null when it is not known at the moment. `fullLoad`: how
  * many requests keep a replica at its threshold, where the measure counts them.
  */
-function measure({ scaling, pending, cpuPercent, readyReplica }: Look) {
+function measure({ scaling, pending, hardwarePercent, readyReplica }: Look) {
   const by = scaling.measure ?? { pendingRequests: null };
   if ('pendingRequests' in by) {
     const threshold = by.pendingRequests ?? PENDING.threshold;
     const reason = `${pending} requests wait; a replica may have ${threshold}`;
     return { replicas: pending / threshold, windowMs: PENDING.windowMs, fullLoad: threshold, reason };
   }
-  if (cpuPercent === null) return null;
+  if (hardwarePercent === null) return null;
   const threshold = by.hardwareUsage ?? USAGE.threshold;
-  const reason = `${Math.round(cpuPercent)} % of CPU in use; the limit is ${threshold} %`;
+  const reason = `${Math.round(hardwarePercent)} % of the hardware in use; the limit is ${threshold} %`;
   return {
-    replicas: (readyReplica * cpuPercent) / threshold,
+    replicas: (readyReplica * hardwarePercent) / threshold,
     windowMs: USAGE.windowMs,
     fullLoad: null,
     reason,

@@ -139,7 +139,12 @@ export function hostRoutes(app: ControlApp, deps: ControlDeps): void {
       body: z.object({
         replicas: z
           .array(
-            z.object({ replicaId: z.string().min(1).max(64), cpuPercent: z.number().min(0).max(1_000_000) }),
+            z.object({
+              replicaId: z.string().min(1).max(64),
+              cpuPercent: z.number().min(0).max(1_000_000).nullable(),
+              // Agents before 0.3 do not tell it.
+              gpuPercent: z.number().min(0).max(100).nullable().default(null),
+            }),
           )
           .max(MAX_REPLICAS),
       }),
