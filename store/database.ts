@@ -8,6 +8,7 @@ import * as answers from './migrations/0004-answers.ts';
 import * as pinnedImage from './migrations/0006-pinned-image.ts';
 import * as usage from './migrations/0007-usage.ts';
 import * as engineMetrics from './migrations/0008-engine-metrics.ts';
+import * as gpuUsage from './migrations/0009-gpu-usage.ts';
 import type { Database } from './schema.ts';
 
 export type Store = Kysely<Database>;
@@ -33,6 +34,7 @@ const MIGRATIONS = {
   '0006-pinned-image': pinnedImage,
   '0007-usage': usage,
   '0008-engine-metrics': engineMetrics,
+  '0009-gpu-usage': gpuUsage,
 };
 
 /**

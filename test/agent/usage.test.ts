@@ -52,7 +52,8 @@ describe('agent: usage of CPUs', () => {
     const exec = await host.docker
       .getContainer(containerId)
       .exec({ Cmd: ['sh', '-c', 'while :; do :; done'] });
-    await exec.start({ Detach: true });
+    // An answer that nobody reads would keep its connection open.
+    (await exec.start({ Detach: true })).resume();
     await eventually('busy', async () => ((await look()) ?? 0) > 50, { everyMs: 300 });
   });
 });

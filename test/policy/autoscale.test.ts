@@ -156,7 +156,7 @@ describe('policy: autoscale', () => {
       1000,
     );
     assert.deepEqual([busy[0]?.replicas, (busy[0]?.afterS ?? 0) >= 30], [3, true]);
-    assert.match(busy[0]?.reason ?? '', /75 % of CPU in use; the limit is 50 %/);
+    assert.match(busy[0]?.reason ?? '', /75 % of the hardware in use; the limit is 50 %/);
     assert.deepEqual(
       play(400, () => 50, { scaling, hardwarePercent: null, readyReplica: 2, targetReplica: 2 }),
       [],
