@@ -13,7 +13,7 @@ import { workflowBundle } from './bundle.ts';
 import { prepareNamespace } from './namespace.ts';
 import { persist } from './persist.ts';
 import { sdkLog } from './sdk-log.ts';
-import { startStandingWorkflows } from './standing.ts';
+import { keepStanding, startStandingWorkflows } from './standing.ts';
 
 /** The control worker: runs all workflows, and the activities that need the store or the Hub but no particular host. */
 const log = createLog('worker');
@@ -64,15 +64,17 @@ const worker = await persist(log, 'Temporal', () =>
   }),
 );
 const run = worker.run();
+const keeping = new AbortController();
 onShutdown(log, async () => {
+  keeping.abort();
   if (worker.getState() === 'RUNNING') worker.shutdown();
   await run;
   await connection.close();
   await store.destroy();
 });
-await persist(log, 'Temporal', () =>
-  startStandingWorkflows({ temporal, temporalConfig, config, store, log }),
-);
+const standing = { temporal, temporalConfig, config, store, log };
+await persist(log, 'Temporal', () => startStandingWorkflows(standing));
+void keepStanding(standing, keeping.signal);
 reportReady();
 log.info({ queue: temporalConfig.taskQueues.control, installation }, 'control worker serves');
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { readState } from '../../cli/up/state.ts';
-import { hostWorkflowId } from '../../spec/names.ts';
+import { endpointWorkflowId, hostWorkflowId } from '../../spec/names.ts';
 import { eventually } from '../support/eventually.ts';
 import { docker, Installation, needsInstallation } from '../support/installation.ts';
 import { familyOf, networksOf, processesOf, query } from '../support/traces.ts';
@@ -186,6 +187,82 @@ describe('end to end: stop, start again, stand still', function () {
     await installation.remove('after');
     assert.equal(await engine(), before);
     assert.deepEqual((await installation.get(NAME)).status.readyReplica, 1);
+    await installation.chat(NAME);
+  });
+
+  /** What the workflow of each endpoint is, as Temporal has it; null: it knows none. */
+  async function workflows(): Promise<Record<string, string | null>> {
+    const { temporal, namespace } = installation.connection;
+    const connection = await Connection.connect({ address: temporal });
+    try {
+      const { workflow } = new Client({ connection });
+      const names = (await query(installation, "SELECT name FROM endpoints WHERE phase <> 'deleted'")).map(
+        ({ name }) => String(name),
+      );
+      const status = async (name: string) => {
+        try {
+          return (await workflow.getHandle(endpointWorkflowId(namespace, name)).describe()).status.name;
+        } catch (error) {
+          if (error instanceof WorkflowNotFoundError) return null;
+          throw error;
+        }
+      };
+      return Object.fromEntries(await Promise.all(names.map(async (name) => [name, await status(name)])));
+    } finally {
+      await connection.close();
+    }
+  }
+
+  const loseTemporalDatabase = () => {
+    const folder = join(installation.dir, 'data', 'temporal');
+    for (const file of readdirSync(folder)) rmSync(join(folder, file));
+  };
+
+  it('with an empty Temporal database every endpoint comes back, and containers are adopted as they run', async () => {
+    const path = `/v2/endpoint/${installation.connection.namespace}`;
+    for (const name of ['asleep', 'halted'])
+      await installation.create(name, { scaling: { minReplica: 0, scaleToZeroTimeout: 15 } });
+    await installation.until('asleep', 'running');
+    assert.equal((await installation.api('POST', `${path}/asleep/scale-to-zero`)).status, 200);
+    assert.equal((await installation.api('POST', `${path}/halted/pause`)).status, 200);
+    await eventually(
+      'only one container is left',
+      async () => (await installation.containers()).length === 1,
+      { timeoutMs: 60_000 },
+    );
+    const before = await engine();
+    await stopAndLook();
+    loseTemporalDatabase();
+    const startedAt = Date.now();
+    await installation.up();
+    assert.deepEqual(await workflows(), { [NAME]: 'RUNNING', asleep: 'RUNNING', halted: 'RUNNING' });
+    await eventually('answers', () => installation.chat(NAME), { everyMs: 200 });
+    await eventually('the agent watches its host', () => watchedSince(startedAt), { timeoutMs: 30_000 });
+    assert.equal(await engine(), before);
+    assert.equal((await installation.get(NAME)).status.readyReplica, 1);
+    assert.equal((await installation.get('asleep')).status.state, 'scaledToZero');
+    assert.equal((await installation.get('halted')).status.state, 'paused');
+    await installation.chat('asleep');
+  });
+
+  it('the same when the database is lost while everything else runs', async () => {
+    const [asleep = ''] = await installation.containers('asleep');
+    const before = await engine();
+    loseTemporalDatabase();
+    const startedAt = Date.now();
+    installation.kill('temporal');
+    await eventually(
+      'every endpoint has its workflow',
+      async () => Object.values(await workflows()).every((status) => status === 'RUNNING'),
+      { timeoutMs: 60_000, everyMs: 500 },
+    );
+    await eventually('the agent watches its host', () => watchedSince(startedAt), { timeoutMs: 60_000 });
+    assert.equal(await engine(), before);
+    assert.deepEqual(await installation.containers('asleep'), [asleep]);
+    // What is written now takes effect, and what ends is ended by its new workflow.
+    for (const name of ['asleep', 'halted']) await installation.remove(name);
+    assert.equal(await engine(), before);
+    assert.equal((await installation.get(NAME)).status.readyReplica, 1);
     await installation.chat(NAME);
   });
 
