@@ -63,6 +63,8 @@ async function start(dir: string, afterwards: () => Promise<void>): Promise<Priv
     process.kill(pid, 'SIGKILL');
     const id = processId(pid);
     while (id && isAlive(id)) await sleep(10);
+    // Its containerd dies with it. Where nobody collects dead processes the next one would wait for that one to answer.
+    await rm(join(run, 'x/containerd/containerd.pid'), { force: true });
     pid = await launch();
   };
   const stop = async () => {

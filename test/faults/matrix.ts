@@ -41,14 +41,14 @@ describe('faults: kill -9', function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  // What a failed one has left would be the next one's surplus.
-  afterEach(async () => {
+  /** What a failed cell has left would be the next one's surplus. */
+  async function clear(): Promise<void> {
     for (const { name } of await query(installation, "SELECT name FROM endpoints WHERE phase <> 'deleted'"))
       await installation.remove(String(name));
     await eventually('nothing is left', async () => (await installation.containers()).length === 0, {
       timeoutMs: 120_000,
     });
-  });
+  }
 
   let number = 0;
   for (const step of STEPS)
@@ -57,6 +57,7 @@ describe('faults: kill -9', function () {
         number += 1;
         const scene = { installation, name: `f-${number}` };
         seconds.set(cell(step, victim), 'failed');
+        await clear();
         await set(scene, step.from);
         await step.begin(scene);
         await eventually(step.name, () => step.reached(scene), { timeoutMs: 60_000, everyMs: 5 });
