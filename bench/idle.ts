@@ -115,22 +115,18 @@ async function count(installation: Installation, state: string, wanted: number):
   );
 }
 
-/** Each with the processes it started: a PostgreSQL connection is one. */
+/** Each with the processes it started: a PostgreSQL connection is one. What ends or begins in between counts little. */
 async function cost(installation: Installation): Promise<Cost> {
-  const families = PROCESSES.map((name) => [name, familyOf(installation.pid(name))] as const);
-  const used = () =>
-    families.map(([, pids]) => pids.reduce((sum, pid) => sum + attempt(() => cpuSeconds(pid)), 0));
-  const before = used();
+  const families = () => PROCESSES.map((name) => [name, familyOf(installation.pid(name))] as const);
+  const used = (pid: number) => attempt(() => cpuSeconds(pid));
+  const before = new Map(families().flatMap(([, pids]) => pids.map((pid) => [pid, used(pid)] as const)));
   await sleep(MEASURE_MS);
-  const after = used();
   return Object.fromEntries(
-    families.map(([name, pids], i) => [
-      name,
-      {
-        percent: (((after[i] ?? 0) - (before[i] ?? 0)) / MEASURE_MS) * 100_000,
-        megabytes: pids.reduce((sum, pid) => sum + attempt(() => rssMegabytes(pid)), 0),
-      },
-    ]),
+    families().map(([name, pids]) => {
+      const seconds = pids.reduce((sum, pid) => sum + Math.max(used(pid) - (before.get(pid) ?? 0), 0), 0);
+      const megabytes = pids.reduce((sum, pid) => sum + attempt(() => rssMegabytes(pid)), 0);
+      return [name, { percent: (seconds / MEASURE_MS) * 100_000, megabytes }];
+    }),
   );
 }
 
