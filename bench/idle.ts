@@ -10,6 +10,7 @@ import { familyOf, query } from '../test/support/traces.ts';
 import { cpuSeconds, rssMegabytes } from './gateway/processes.ts';
 import { measure } from './support/stage.ts';
 import { STUB_ENGINE } from './support/stub-engine.ts';
+import { startTemporalCluster } from './support/temporal-cluster.ts';
 
 /**
  * What doing nothing costs: `IDLE_ENDPOINTS` (default 1,000) endpoints at zero and `IDLE_RUNNING` (default 50) that run a stub
@@ -25,6 +26,9 @@ const CPU_BAR_PERCENT = 2;
 const MEGABYTES_BAR = 1;
 /** A Perl process for each connection is a few megabytes. */
 const ENGINE_GB = 0.125;
+/** `IDLE_TEMPORAL=cluster`: Temporal as in production, on a PostgreSQL of its own, instead of the embedded server. */
+const cluster = process.env.IDLE_TEMPORAL === 'cluster' ? await startTemporalCluster() : null;
+if (cluster) process.env.TEMPORAL_ADDRESS = cluster.address;
 const PROCESSES = ['worker', 'agent', 'api', 'gateway', 'temporal', 'postgres'] as const;
 
 type Cost = Record<string, { percent: number; megabytes: number }>;
@@ -79,6 +83,7 @@ await measure(async (installation) => {
     { bar: `MB for each one at zero < ${MEGABYTES_BAR}`, value: rounded(each), met: each < MEGABYTES_BAR },
   ];
   console.table(verdicts);
+  await cluster?.stop();
   return verdicts.every(({ met }) => met);
 });
 
@@ -117,7 +122,9 @@ async function count(installation: Installation, state: string, wanted: number):
 
 /** Each with the processes it started: a PostgreSQL connection is one. What ends or begins in between counts little. */
 async function cost(installation: Installation): Promise<Cost> {
-  const families = () => PROCESSES.map((name) => [name, familyOf(installation.pid(name))] as const);
+  const rootsOf = (name: string) =>
+    name === 'temporal' && cluster ? cluster.pids : [installation.pid(name)];
+  const families = () => PROCESSES.map((name) => [name, rootsOf(name).flatMap(familyOf)] as const);
   const used = (pid: number) => attempt(() => cpuSeconds(pid));
   const before = new Map(families().flatMap(([, pids]) => pids.map((pid) => [pid, used(pid)] as const)));
   await sleep(MEASURE_MS);
