@@ -4,8 +4,11 @@ import type { Store } from '../../store/database.ts';
 import { forgetUsage, reportUsage, type UsageBatch } from '../../store/usage.ts';
 import type { Meter } from './meter.ts';
 
-/** A killed process loses what it has done since it last told: at most so much, while the store answers. */
-const REPORT_MS = 1000;
+/**
+ * A killed process loses what it has done since it last told: at most a second of it, while the store answers. What a
+ * second has over this is for the writing, and for a timer that is late.
+ */
+const REPORT_MS = 800;
 /** How long a process that ends tries to tell the rest. */
 const LAST_WORD_MS = 1000;
 const AGAIN_MS = 200;

@@ -6,6 +6,8 @@ import { Agent } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { usageByToken } from '../../store/usage.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/ports.ts';
 import { ask } from './client.ts';
@@ -66,6 +68,59 @@ describe('gateway: process', () => {
     const [code] = await once(run.child, 'exit');
     assert.equal(code, 0);
     assert.deepEqual(await world.db.store.selectFrom('gateways').selectAll().execute(), []);
+    await upstream.close();
+  });
+
+  it('has told the store of all but the last second whenever it is killed', async () => {
+    const upstream = await startUpstream((_req, res) => res.end('ok'));
+    const endpoint = await world.addEndpoint();
+    await world.addReplica(endpoint, upstream.address);
+    const port = await freePort();
+    const run = start({
+      DATABASE_URL: world.db.url,
+      GATEWAY_PORT: String(port),
+      ENDPOINTS_SECRET_KEY: world.secretKey,
+    });
+    await eventually('ready', () => run.ready, STARTS);
+    const counted = async () => {
+      const span = { from: new Date(Date.now() - 3_600_000), to: new Date(Date.now() + 60_000) };
+      const usage = await usageByToken(world.db.store, endpoint.id, span);
+      return usage.reduce((sum, row) => sum + row.requests, 0);
+    };
+    /** One after the other, so the first ones are those that are counted. */
+    const answeredAt: number[] = [];
+    const agent = new Agent({ keepAlive: true });
+    let asking = true;
+    const caller = (async () => {
+      while (asking) {
+        const answer = await ask(port, endpoint.path, { agent }).catch(() => null);
+        if (answer?.status !== 200) return;
+        answeredAt.push(performance.now());
+        await sleep(10);
+      }
+    })();
+    await eventually('reports', async () => (await counted()) > 0);
+    /** Age of the oldest answer that a kill at `at` loses, in milliseconds. */
+    const lostMs = async (at: number) => Math.max(0, at - (answeredAt[await counted()] ?? at));
+    const moments: number[] = [];
+    for (const until = performance.now() + 4000; performance.now() < until; await sleep(20))
+      moments.push(await lostMs(performance.now()));
+    asking = false;
+    const [serving] = listened(run);
+    assert.ok(serving);
+    const killedAt = performance.now();
+    process.kill(serving, 'SIGKILL');
+    await caller;
+    await eventually('ended', () => !runs(serving));
+    agent.destroy();
+    // A busy machine may stop a process for a while, but not at one moment in ten.
+    const late = moments.filter((ms) => ms > 1000);
+    assert.ok(late.length <= moments.length / 10, `${late.length} of ${moments.length} moments: ${late}`);
+    const lost = await lostMs(killedAt);
+    assert.ok(lost <= Math.max(1000, ...moments) + 500, `${lost} ms lost`);
+    assert.ok((await counted()) <= answeredAt.length + 1, 'nothing counts twice');
+    run.child.kill('SIGTERM');
+    await once(run.child, 'exit');
     await upstream.close();
   });
 
@@ -131,12 +186,8 @@ describe('gateway: process', () => {
     });
     after(() => upstream.close());
 
-    /** Process numbers of those that listened, in order. */
-    const listened = (): number[] =>
-      [...run.stdout.matchAll(/^\{.*"pid":(\d+).*"msg":"listening"\}$/gm)].map(([, pid]) => Number(pid));
-
     it('are replaced one by one on SIGHUP, and no request notices', async () => {
-      const before = listened();
+      const before = listened(run);
       assert.equal(before.length, 2);
       const agent = new Agent({ keepAlive: true });
       let asking = true;
@@ -163,22 +214,27 @@ describe('gateway: process', () => {
       await Promise.all(clients);
       agent.destroy();
       assert.deepEqual(failures, []);
-      assert.equal(listened().length, 4);
+      assert.equal(listened(run).length, 4);
     });
 
     it('are started again when they end, and all end with the one that started them', async () => {
-      const before = listened();
+      const before = listened(run);
       process.kill(before.at(-1) ?? 0, 'SIGKILL');
       assert.equal((await ask(port, path)).status, 200);
-      await eventually('started again', () => listened().length > before.length, STARTS);
+      await eventually('started again', () => listened(run).length > before.length, STARTS);
       run.child.kill('SIGKILL');
-      await eventually('ended', () => listened().every((pid) => !runs(pid)));
+      await eventually('ended', () => listened(run).every((pid) => !runs(pid)));
     });
   }).timeout(400_000);
 });
 
 /** A process loads hundreds of modules: a second or two, much longer on a busy machine. */
 const STARTS = { timeoutMs: 180_000 };
+
+/** Process numbers of those that listened, in order. */
+function listened({ stdout }: { stdout: string }): number[] {
+  return [...stdout.matchAll(/^\{.*"pid":(\d+).*"msg":"listening"\}$/gm)].map(([, pid]) => Number(pid));
+}
 
 function runs(pid: number): boolean {
   try {
