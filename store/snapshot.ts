@@ -24,6 +24,8 @@ export interface RoutedEndpoint {
   readonly gateway: GatewaySettings | null;
   /** How long a replica takes to start, by the last ones; null before the first has. */
   readonly startSeconds: number | null;
+  /** Since when its oldest replica that is not ready yet starts, in milliseconds since the epoch; null when none does. */
+  readonly startingSince: number | null;
   readonly replicas: readonly RoutedReplica[];
 }
 
@@ -81,6 +83,8 @@ async function load(store: Store, vault: Vault, which: ReturnType<typeof sql>): 
           e.error_message AS "errorMessage",
           CASE e.spec #>> '{experimentalFeatures,loadBalancer}' WHEN 'prefix' THEN 'prefix' ELSE 'leastInFlight' END
             AS "loadBalancer", e.spec -> 'gateway' AS gateway, e.revision, ${startSeconds} AS "startSeconds",
+          (SELECT extract(epoch FROM min(s.created_at))::float8 * 1000 FROM replicas s
+            WHERE s.endpoint_id = e.id AND s.stopped_at IS NULL AND s.ready_at IS NULL) AS "startingSince",
           coalesce(e.spec ->> 'cacheHttpResponses' = 'true'
             OR e.spec #>> '{experimentalFeatures,cacheHttpResponses}' = 'true', false) AS "cacheResponses",
           r.replica_id AS "replicaId", r.address, r.engine_key AS "engineKey",

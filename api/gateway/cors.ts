@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 const MAX_AGE_SECONDS = 7200;
 /** Readable for the page besides the ones browsers always show. */
 const EXPOSED =
-  'x-request-id, x-endpoint-state, x-queue-position, x-error-message, retry-after, ratelimit, ratelimit-policy';
+  'x-request-id, x-endpoint-state, x-queue-position, x-endpoint-wait-estimate, x-error-message, retry-after, ratelimit, ratelimit-policy';
 
 /**
  * Headers that let the page read the answer, as name, value, name, value; null when the endpoint does not say who may, and

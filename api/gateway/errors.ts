@@ -35,6 +35,8 @@ export interface Refusal {
   readonly retryAfterSeconds?: number;
   /** 1 for the request that would have been next. */
   readonly queuePosition?: number;
+  /** Until there is likely to be a ready replica, by how long the last ones took to start. */
+  readonly waitEstimateSeconds?: number;
   /** Further headers: name, value, name, value. */
   readonly headers?: readonly string[];
 }
@@ -69,6 +71,8 @@ export function answerOf(
   if (answer.status === 401) headers.push('www-authenticate', 'Bearer');
   if (refusal.state) headers.push('x-endpoint-state', refusal.state);
   if (refusal.queuePosition) headers.push('x-queue-position', String(refusal.queuePosition));
+  if (refusal.waitEstimateSeconds)
+    headers.push('x-endpoint-wait-estimate', String(refusal.waitEstimateSeconds));
   if (refusal.headers) headers.push(...refusal.headers);
   return { status: answer.status, headers, body };
 }

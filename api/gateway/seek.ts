@@ -7,6 +7,7 @@ import { pickByPrefix } from './prefix.ts';
 import type { Replicas, Target } from './replicas.ts';
 import { pickBySession } from './session.ts';
 import { endpointKey, type Snapshot } from './snapshot.ts';
+import { waitEstimate, whenToRetry } from './wait-estimate.ts';
 import type { Waker } from './wake.ts';
 
 /** What every request of this process shares. */
@@ -154,7 +155,16 @@ export class Seek {
       kind: 'holdFull',
       message: `endpoint ${endpointKey(this.#endpoint)} is ${state} and too many requests wait for it or others already; try again later`,
       state,
+      ...whenToRetry(this.#estimate()),
     };
+  }
+
+  /** Seconds until there is likely to be a replica; null when nobody knows, or there is one that takes no requests. */
+  #estimate(): number | null {
+    const { id } = this.#endpoint;
+    if (this.#context.replicas.ready(id).length > 0) return null;
+    const now = Date.now();
+    return waitEstimate(this.#current() ?? this.#endpoint, this.#heldAt ?? now, now);
   }
 
   /** How long the request has waited for a replica so far, in milliseconds; null when it did not have to. */
@@ -162,11 +172,17 @@ export class Seek {
     return this.#heldAt === null ? null : Date.now() - this.#heldAt;
   }
 
-  /** For who waits: `state=initializing position=2 waited=5`, the last in seconds. */
+  /** For who waits: `state=initializing position=2 waited=5 estimate=12`, the last two in seconds. */
   get status(): string {
     const { state } = this.#current() ?? this.#endpoint;
     const position = this.#place?.() ?? 0;
-    return `state=${state}${position > 0 ? ` position=${position}` : ''} waited=${Math.round((this.heldMs ?? 0) / 1000)}`;
+    const estimate = this.#estimate();
+    return [
+      `state=${state}`,
+      ...(position > 0 ? [`position=${position}`] : []),
+      `waited=${Math.round((this.heldMs ?? 0) / 1000)}`,
+      ...(estimate === null ? [] : [`estimate=${estimate}`]),
+    ].join(' ');
   }
 
   /** Out of the hold: the routes have changed, or a replica that was set aside may be tried again. */
@@ -192,6 +208,7 @@ export class Seek {
       kind: 'notReady',
       message: `endpoint ${key} is ${state} and has no ready replica yet; try again, or wait longer with X-Scale-Up-Timeout: <seconds>`,
       state,
+      ...whenToRetry(this.#estimate()),
     };
   }
 

@@ -73,6 +73,34 @@ describe('gateway: hold and wake', () => {
     assert.match(body.error, /X-Scale-Up-Timeout/);
   });
 
+  it('says when it is likely to be served, by how long the last starts took and the present one has taken', async () => {
+    const endpoint = await asleep();
+    for (const tookSeconds of [30, 40, 900])
+      await world.addStart(endpoint, { agoSeconds: 2000, tookSeconds });
+    await world.setState(endpoint, 'initializing');
+    const told = async () => {
+      const { headers } = await quick(endpoint);
+      return [headers['x-endpoint-wait-estimate'], headers['retry-after']];
+    };
+    await eventually('known', async () => (await told())[0] !== undefined);
+    assert.deepEqual(await told(), ['40', '40']);
+    const held = Array.from({ length: 5 }, () => ask(gateway.port, endpoint.path));
+    await eventually('full', () => gateway.stats().held === 5);
+    const refused = await ask(gateway.port, endpoint.path);
+    assert.match(refused.body, /too many requests wait/);
+    assert.equal(refused.headers['x-endpoint-wait-estimate'], '40');
+    // So long under way that only the least that is ever said is left, however slow this test is.
+    await world.addStart(endpoint, { agoSeconds: 35 });
+    await world.setState(endpoint, 'pending');
+    await eventually('counted down', async () => (await told())[0] === '8');
+    assert.deepEqual(await told(), ['8', '8']);
+    await world.addReplica(endpoint, upstream.address);
+    for (const answer of await Promise.all(held)) {
+      assert.equal(answer.status, 200);
+      assert.equal(answer.headers['x-endpoint-wait-estimate'], undefined);
+    }
+  });
+
   it('wakes but does not hold with X-Scale-Up-Timeout: 0', async () => {
     const endpoint = await world.addEndpoint({ state: 'scaledToZero' });
     await eventually('known', async () => (await quick(endpoint)).status === 503);

@@ -63,6 +63,22 @@ describe('gateway: what a held request is told', () => {
     assert.ok(!upstream.requests.some((r) => 'x-hold-comments' in r.headers));
   });
 
+  it('has the time a replica is likely to take, once one has started before', async () => {
+    const endpoint = await asleep();
+    await world.addStart(endpoint, { agoSeconds: 9000, tookSeconds: 4000 });
+    await world.setState(endpoint, 'initializing');
+    await eventually('known', async () => {
+      const answer = await ask(gateway.port, endpoint.path, { headers: { 'x-scale-up-timeout': '0' } });
+      return answer.headers['x-endpoint-wait-estimate'] === '4000';
+    });
+    const message = await open(gateway.port, endpoint.path, { headers: WISH }).response;
+    await world.addReplica(endpoint, upstream.address);
+    const [, estimate] =
+      /^: waiting state=initializing position=1 waited=\d+ estimate=(\d+)\n\n/.exec(await text(message)) ??
+      [];
+    assert.ok(Number(estimate) > 3000 && Number(estimate) <= 4000, estimate);
+  });
+
   it('is an error event when the engine’s answer is none, or the waiting is in vain', async () => {
     const endpoint = await asleep({ holdComments: true });
     const body = JSON.stringify({ messages: [{ content: 'say "stream": true' }], stream: true });

@@ -41,6 +41,8 @@ export interface World {
   setState(endpoint: TestEndpoint, state: EndpointState, phase?: DesiredPhase): Promise<void>;
   setLoadBalancer(endpoint: TestEndpoint, loadBalancer: string): Promise<void>;
   addReplica(endpoint: TestEndpoint, address: string): Promise<string>;
+  /** One without a route: it began `agoSeconds` ago, and was ready after `tookSeconds` and stopped, or still starts. */
+  addStart(endpoint: TestEndpoint, start: { agoSeconds: number; tookSeconds?: number }): Promise<void>;
   /** A token of a user who belongs to `namespace`. */
   token(options?: { role?: Role; namespace?: string; expiresAt?: Date }): Promise<string>;
   revoke(token: string): Promise<void>;
@@ -187,6 +189,26 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
         engineKey: vault.engineKey(id),
       });
       return id;
+    },
+    addStart: async (endpoint, { agoSeconds, tookSeconds }) => {
+      replicas += 1;
+      const beganAt = Date.now() - agoSeconds * 1000;
+      const readyAt = tookSeconds === undefined ? null : new Date(beganAt + tookSeconds * 1000);
+      await store
+        .insertInto('replicas')
+        .values({
+          id: replicaId(endpoint.id, replicas),
+          endpoint_id: endpoint.id,
+          number: replicas,
+          revision: 1,
+          stage: readyAt ? 'stopped' : 'initializing',
+          host_id: null,
+          failure: null,
+          created_at: new Date(beganAt),
+          ready_at: readyAt,
+          stopped_at: readyAt,
+        })
+        .execute();
     },
     token: async ({ role = 'infer', namespace = 'acme', expiresAt } = {}) => {
       const userName = `user-${randomBytes(4).toString('hex')}`;
