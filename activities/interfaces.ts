@@ -164,4 +164,6 @@ export interface OwnContainer {
   name: string;
   replicaId: string;
   createdAtMs: number;
+  /** Agents before 0.3 do not say it. */
+  running?: boolean;
 }

@@ -126,6 +126,7 @@ const OVERRIDES = {
     GATEWAY_PROCESSES: 'gateway.processes',
     HF_ENDPOINT: 'hub.endpoint',
     ROLLOUT_BAKE_SECONDS: 'rollout.bakeSeconds',
+    HOST_LOST_SECONDS: 'lifecycle.hostLostSeconds',
   },
 } as const;
 

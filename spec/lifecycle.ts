@@ -73,6 +73,8 @@ export interface ReplicaView {
   resting?: Standby | undefined;
   /** An old replica was given up so that this one finds room. Noted by the endpoint, never reported. */
   granted?: boolean;
+  /** Its host does not answer the control plane; gateways may reach it all the same, so it keeps its route. */
+  unreachable?: boolean;
 }
 
 /** How one replica answered one gateway, counted since that gateway first saw it. */
@@ -98,7 +100,8 @@ export interface Projection {
 
 /**
  * Why a replica stops. Shown in the Temporal UI. Of one at rest: another replica needs its memory, there is no room for it
- * to wake on its host, or its container is not what was kept. `rolledBack`: its revision was given up.
+ * to wake on its host, or its container is not what was kept. `rolledBack`: its revision was given up. `replaced`: others
+ * serve in its stead since its host does not answer.
  */
 export type StopReason =
   | 'paused'
@@ -109,7 +112,8 @@ export type StopReason =
   | 'memoryNeeded'
   | 'noRoomToWake'
   | 'lostAtRest'
-  | 'rolledBack';
+  | 'rolledBack'
+  | 'replaced';
 
 /** One file of a repository, as resolved and pinned for a revision. */
 export interface WeightFile {

@@ -3,6 +3,7 @@ import {
   CancellationScope,
   condition,
   continueAsNew,
+  type ExternalWorkflowHandle,
   getExternalWorkflowHandle,
   isCancellation,
   log,
@@ -17,7 +18,7 @@ import type { HostActivities } from '../activities/interfaces.ts';
 import type { Failure } from '../spec/errors.ts';
 import { hostTaskQueue } from '../spec/names.ts';
 import { failureOf } from './causes.ts';
-import { agentJoined, type HostInput, hostLost } from './messages.ts';
+import { agentJoined, type HostInput, hostFound, hostLost } from './messages.ts';
 import { store } from './options.ts';
 
 /** Silence of the watch is noticed soon; what is left of the time belongs to an agent that starts again. */
@@ -28,7 +29,7 @@ const TAKE_UP_SHARE = 1 / 6;
 /**
  * One Docker host for as long as it belongs to us: one long activity on its agent watches it. When the activity's
  * heartbeats stop and nobody takes it up again, the host is lost and its replicas are told; when the agent joins
- * again, the watch goes on.
+ * again, they are told too, and the watch goes on.
  */
 export async function host(input: HostInput): Promise<void> {
   const { hostId } = input;
@@ -38,12 +39,15 @@ export async function host(input: HostInput): Promise<void> {
   };
   setHandler(agentJoined, join, { description: 'The agent joined (again)' });
 
+  let wasLost = false;
   for (;;) {
     joined = false;
     const { lostAfterMs } = await store.setHostState.executeWithOptions({ summary: 'in service' }, [
       { hostId, state: 'ready' },
     ]);
     setCurrentDetails('**watched**: the agent follows its containers');
+    if (wasLost && patched('host-found')) await tellReplicas(hostId, (replica) => replica.signal(hostFound));
+    wasLost = false;
     const cause = await watch(hostId, lostAfterMs);
     if (cause === null) return await continueAsNew<typeof host>(input);
     if (patched('ask-again') && (await answers(hostId, lostAfterMs / 2))) continue;
@@ -51,6 +55,7 @@ export async function host(input: HostInput): Promise<void> {
     await declareLost(hostId, cause);
     setCurrentDetails(`**lost**: ${cause.message}`);
     await condition(() => joined);
+    wasLost = true;
   }
 }
 
@@ -109,9 +114,16 @@ async function answers(hostId: string, patienceMs: number): Promise<boolean> {
 async function declareLost(hostId: string, cause: Failure): Promise<void> {
   await store.setHostState.executeWithOptions({ summary: 'lost' }, [{ hostId, state: 'lost' }]);
   const failure: Failure = { code: 'HOST_LOST', message: `host ${hostId} is lost: ${cause.message}` };
+  await tellReplicas(hostId, (replica) => replica.signal(hostLost, failure));
+}
+
+async function tellReplicas(
+  hostId: string,
+  tell: (replica: ExternalWorkflowHandle) => Promise<void>,
+): Promise<void> {
   for (const workflowId of await store.replicasOnHost({ hostId })) {
-    await getExternalWorkflowHandle(workflowId)
-      .signal(hostLost, failure)
-      .catch(() => log.info('replica is over already', { workflowId }));
+    await tell(getExternalWorkflowHandle(workflowId)).catch(() =>
+      log.info('replica is over already', { workflowId }),
+    );
   }
 }

@@ -40,8 +40,10 @@ export const stopReplica =
 export const resumeReplica = defineSignal('resume');
 /** Agent: the container is not running any more, or no longer answers. */
 export const containerLost = defineSignal<[Failure]>('containerLost');
-/** Host: the machine is gone; there is nothing left to stop there. */
+/** Host: the machine does not answer. What serves there may be reached by gateways all the same. */
 export const hostLost = defineSignal<[Failure]>('hostLost');
+/** Host: the machine answers again. */
+export const hostFound = defineSignal('hostFound');
 export const replicaView = defineQuery<ReplicaView>('view');
 
 // --- to a host

@@ -36,6 +36,8 @@ export interface Serving {
   containerName: string;
   stopGraceMs: number;
   readyAt: number;
+  /** Its host did not answer when the run before ended. */
+  cutOff?: boolean;
 }
 
 /** What is kept of a replica while its endpoint is at zero, and where. */
@@ -70,6 +72,10 @@ export class ReplicaState {
   rest: Standby | null;
   /** `resting` from when no request can reach it until it is asked to serve; then `waking` until it does. */
   phase: 'awake' | 'resting' | 'waking';
+  /** `gone` while its host does not answer; `back` from when it does until it is known what has become of the container. */
+  host: 'here' | 'gone' | 'back' = 'here';
+  /** Nobody waits for a host that does not answer: the endpoint itself is to go. */
+  abandoned = false;
   #reports: Promise<void> = Promise.resolve();
 
   constructor(input: ReplicaInput) {
@@ -77,6 +83,7 @@ export class ReplicaState {
     this.ref = { replicaId: replicaId(input.endpointId, input.number), endpointId: input.endpointId };
     this.view = newReplica(input.number, input.revision, Date.now());
     if (input.serving) this.view.stage = 'running';
+    if (input.serving?.cutOff) this.cutOff();
     this.rest = input.resting?.standby ?? null;
     this.phase = input.resting ? 'resting' : 'awake';
   }
@@ -88,10 +95,16 @@ export class ReplicaState {
     this.starting?.cancel();
   }
 
-  /** A host that is lost meanwhile takes the container with it; what is left when it comes back, the janitor removes. */
+  /** Its host does not answer; the gateways may reach it all the same. */
+  cutOff(): void {
+    this.host = 'gone';
+    this.view.unreachable = true;
+  }
+
+  /** A step on the host that is called off when the host is lost meanwhile. */
   async unlessHostGone<T>(step: () => Promise<T>): Promise<T> {
     const scope = new CancellationScope();
-    condition(() => this.end?.hostGone === true).then(
+    condition(() => this.end?.hostGone === true || this.host === 'gone').then(
       () => scope.cancel(),
       () => undefined,
     );

@@ -4,6 +4,7 @@ import {
   continueAsNew,
   isCancellation,
   log,
+  patched,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -11,8 +12,9 @@ import type { Failure } from '../spec/errors.ts';
 import type { StopReason } from '../spec/lifecycle.ts';
 import type { Standby } from '../spec/states.ts';
 import { failureOf } from './causes.ts';
-import { containerLost, hostLost, replicaView, resumeReplica, stopReplica } from './messages.ts';
+import { containerLost, hostFound, hostLost, replicaView, resumeReplica, stopReplica } from './messages.ts';
 import { control, onHost, store } from './options.ts';
+import { awaitHost, goOn, mayServeOn } from './replica-cut.ts';
 import { beAtRest, goToRest, resume } from './replica-rest.ts';
 import { start } from './replica-start.ts';
 import { type End, type ReplicaInput, ReplicaState, type Resting, type Serving } from './replica-state.ts';
@@ -20,7 +22,8 @@ import { outcome } from './words.ts';
 
 /**
  * One replica from place to release: place → weights and image → container → first real inference → route in → serve →
- * route out → drain → stop → release; between two times of service it may rest, with its container kept. Every step may
+ * route out → drain → stop → release; between two times of service it may rest, with its container kept. While its host
+ * does not answer the control plane, requests go on to it, and what is to be done there waits. Every step may
  * be repeated: names are derived from the replica's number, so a replica started again under its number (after a lost
  * Temporal database) adopts what is already there.
  * @returns how it ended, for whoever reads it in the Temporal UI
@@ -45,7 +48,10 @@ class Replica {
       description: 'The container ended or no longer answers',
     });
     setHandler(hostLost, (failure) => this.#lost(failure, true), {
-      description: 'The host is gone',
+      description: 'The host does not answer',
+    });
+    setHandler(hostFound, () => this.#found(), {
+      description: 'The host answers again',
     });
     setHandler(replicaView, () => this.#state.view);
   }
@@ -54,7 +60,8 @@ class Replica {
     const state = this.#state;
     // Placement looked while it still rested.
     if (reason === 'memoryNeeded' && state.phase !== 'resting') return;
-    if (standby && state.view.stage === 'running') state.rest = standby;
+    if (reason === 'deleted') state.abandoned = true;
+    if (standby && state.view.stage === 'running' && state.host === 'here') state.rest = standby;
     else state.finish({ kind: 'stop', reason, ...(failure ? { failure } : {}) });
   }
 
@@ -62,9 +69,20 @@ class Replica {
     this.#state.rest = null;
   }
 
+  #found(): void {
+    if (this.#state.host === 'gone') this.#state.host = 'back';
+  }
+
   /** What rests is not missed: a later start is a new one. What wakes is looked after by the step that wakes it. */
   #lost(failure: Failure, hostGone: boolean): void {
     const state = this.#state;
+    // Until 0.2 a lost host took along all that served there.
+    if (hostGone && mayServeOn(state) && patched('serve-on')) {
+      state.cutOff();
+      if (state.end === null)
+        state.report('running', `${failure.message}; requests go on to it`, { tell: true });
+      return;
+    }
     if (state.phase === 'resting') state.finish({ kind: 'stop', reason: 'lostAtRest', hostGone });
     else if (hostGone || state.phase !== 'waking') state.finish({ kind: 'failed', failure, hostGone });
   }
@@ -72,6 +90,8 @@ class Replica {
   async run(): Promise<string> {
     const state = this.#state;
     let { serving, resting } = state.input;
+    // Told to stop between two runs: what it has to end is what it served by. Until 0.2 that was forgotten.
+    if (serving && state.end !== null && patched('ends-between-runs')) this.#serves(serving);
     if (!serving && !resting) serving = await this.#bringUp(() => start(state));
     while (state.end === null && (serving || resting)) {
       if (serving) {
@@ -122,16 +142,24 @@ class Replica {
     }
   }
 
+  #serves({ hostId, containerName, stopGraceMs, readyAt }: Serving): void {
+    this.#state.hostId = hostId;
+    this.#state.container = { name: containerName, stopGraceMs };
+    Object.assign(this.#state.view, { readyAt, hostId, stage: 'running' });
+  }
+
   /** Waits for a reason to end. Rolls over when the history has grown, at an instant when nothing is under way. */
   async #serve(serving: Serving): Promise<void> {
-    this.#state.hostId = serving.hostId;
-    this.#state.container = { name: serving.containerName, stopGraceMs: serving.stopGraceMs };
-    this.#state.view.readyAt = serving.readyAt;
-    this.#state.view.hostId = serving.hostId;
-    this.#state.view.stage = 'running';
-    const called = () => this.#state.end !== null || this.#state.rest !== null;
-    await condition(() => called() || workflowInfo().continueAsNewSuggested);
-    if (!called()) await this.#rollOver({ serving });
+    const state = this.#state;
+    this.#serves(serving);
+    const called = () => state.end !== null || state.rest !== null;
+    for (;;) {
+      const mayRollOver = () => workflowInfo().continueAsNewSuggested && state.host !== 'back';
+      await condition(() => called() || state.host === 'back' || mayRollOver());
+      if (called()) return;
+      if (state.host === 'back') await goOn(state, serving);
+      else await this.#rollOver({ serving: { ...serving, cutOff: state.host === 'gone' } });
+    }
   }
 
   async #rollOver(state: { serving: Serving } | { resting: Resting }): Promise<void> {
@@ -172,20 +200,28 @@ class Replica {
   }
 
   async #stopContainer(end: End): Promise<void> {
-    if (!this.#state.hostId || !this.#state.container || end.hostGone) return;
-    const { name, stopGraceMs } = this.#state.container;
-    if (this.#state.view.stage !== 'stopping') this.#state.report('stopping', 'stopping engine');
-    const { stop } = onHost(this.#state.hostId);
-    const target = { replicaId: this.#state.ref.replicaId, containerName: name, graceMs: stopGraceMs };
-    try {
-      await this.#state.unlessHostGone(() =>
-        stop.stopContainer.executeWithOptions({ summary: `stop ${name}` }, [target]),
-      );
-    } catch (error) {
-      log.warn('container not stopped; the janitor will remove it', {
-        container: name,
-        cause: failureOf(error).message,
-      });
+    const state = this.#state;
+    if (!state.hostId || !state.container || end.hostGone) return;
+    const { name, stopGraceMs } = state.container;
+    const { stop } = onHost(state.hostId);
+    const target = { replicaId: state.ref.replicaId, containerName: name, graceMs: stopGraceMs };
+    for (;;) {
+      if (state.host === 'gone' && !(await awaitHost(state, end))) return;
+      if (state.view.stage !== 'stopping') state.report('stopping', 'stopping engine');
+      try {
+        await state.unlessHostGone(() =>
+          stop.stopContainer.executeWithOptions({ summary: `stop ${name}` }, [target]),
+        );
+        return;
+      } catch (error) {
+        // Lost meanwhile, it is waited for.
+        if (this.#state.host === 'gone') continue;
+        log.warn('container not stopped; the janitor will remove it', {
+          container: name,
+          cause: failureOf(error).message,
+        });
+        return;
+      }
     }
   }
 }

@@ -162,6 +162,7 @@ async function listContainers({ docker, installation }: ContainerDeps): Promise<
       name: container.Names[0]?.replace(/^\//, '') ?? container.Id,
       replicaId: container.Labels[LABELS.replica] ?? '',
       createdAtMs: container.Created * 1000,
+      running: container.State === 'running',
     }));
   } catch (error) {
     throw dockerError(error, 'listing containers');

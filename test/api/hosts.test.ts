@@ -78,7 +78,10 @@ describe('api: hosts', () => {
     api.notify.down = false;
     assert.equal(status, 503);
     assert.match(body.error, /Temporal at 127\.0\.0\.1:7233 does not answer/);
+    // Not in service, or the next join would be nothing new to its workflow.
+    assert.deepEqual((await all()).at(-1)?.slice(0, 2), ['h3', 'lost']);
     assert.equal((await join(host('h3'))).status, 200);
+    assert.deepEqual((await all()).at(-1)?.slice(0, 2), ['h3', 'ready']);
   });
 
   for (const [what, field, change] of [

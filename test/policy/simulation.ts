@@ -50,6 +50,8 @@ export class Simulation {
   /** Revisions whose replicas fail to start, and by what. */
   readonly bad = new Map<number, ErrorCode>();
   projection: Projection | null = null;
+  /** Replicas whose end waits for no host any more. */
+  readonly #abandoned = new Set<number>();
   #news: { woken: boolean; asked: number | null; views: ReplicaView[] } = {
     woken: false,
     asked: null,
@@ -79,9 +81,10 @@ export class Simulation {
     const heard = hear(before, this.wish, news, this.now);
     const next = plan(this.wish, heard, this.now);
     const after = carryOut(heard, next, this.now);
-    for (const { number, standby } of next.stop) {
+    for (const { number, standby, reason } of next.stop) {
       const replica = this.real.find((r) => r.number === number);
       if (!replica) continue;
+      if (reason === 'deleted') this.#abandoned.add(number);
       Object.assign(replica, standby ? { resting: standby } : { stopping: true, resting: undefined });
       replica.stage = 'draining';
     }
@@ -107,7 +110,9 @@ export class Simulation {
       lastReplicaNumber: this.memory ? this.memory.nextNumber - 1 : this.wish.lastReplicaNumber,
       targetReplica: this.projection?.targetReplica ?? 0,
     };
-    for (const r of this.real) Object.assign(r, { stage: 'pending', stopping: false, blocked: false });
+    for (const r of this.real)
+      Object.assign(r, { stage: 'pending', stopping: false, blocked: false, unreachable: false });
+    this.#abandoned.clear();
     this.memory = null;
     this.#news = { woken: false, asked: null, views: [] };
   }
@@ -132,10 +137,28 @@ export class Simulation {
     this.#tell(replica, { stage: 'failed', failure: { code, message: 'no' } });
   }
 
-  /** A replica that was told to stop has drained and is gone, or its container rests. */
+  /** Its host is lost: what serves goes on, and so does a drain; anything else is over. */
+  lose(replica: ReplicaView): void {
+    if (replica.stage === 'running') this.#tell(replica, { unreachable: true });
+    else if (replica.stopping && replica.readyAt !== null) replica.unreachable = true;
+    else this.fail(replica, 'HOST_LOST');
+  }
+
+  /** Its host is back, and its container runs. */
+  find(replica: ReplicaView): void {
+    if (!replica.unreachable) return;
+    const stage = replica.stopping ? 'draining' : replica.stage;
+    this.#tell(replica, { unreachable: false, stage });
+  }
+
+  /** A replica that was told to stop has drained and is gone, or its container rests, or waits for its host. */
   end(replica: ReplicaView): void {
     if (replica.resting && replica.stage !== 'standby') this.#tell(replica, { stage: 'standby' });
     if (!replica.stopping) return;
+    if (replica.unreachable && !this.#abandoned.has(replica.number)) {
+      if (replica.stage !== 'stopping') this.#tell(replica, { stage: 'stopping' });
+      return;
+    }
     this.real = this.real.filter((r) => r !== replica);
     this.#tell(replica, { stage: 'stopped' });
   }
@@ -147,8 +170,19 @@ export class Simulation {
     this.#news.views.push({ ...view, stopping: false });
   }
 
-  get serving(): ReplicaView[] {
+  /** Open to requests. */
+  get routed(): ReplicaView[] {
     return this.real.filter((r) => r.stage === 'running' && !r.stopping);
+  }
+
+  /** The same, on hosts that answer. */
+  get serving(): ReplicaView[] {
+    return this.routed.filter((r) => !r.unreachable);
+  }
+
+  /** Without those whose end waits for their host. */
+  get present(): ReplicaView[] {
+    return this.real.filter((r) => !(r.stopping && r.unreachable));
   }
 
   /** Lets everything that is under way come to its end, round by round; false when it does not settle. */

@@ -77,9 +77,20 @@ const CAUSES: Record<string, (w: Simulation) => unknown> = {
     const r = w.serving[0];
     return r ? w.fail(r, 'CONTAINER_EXITED') : false;
   },
-  'all hosts are lost or taken back': (w) => {
+  'all hosts are lost': (w) => {
     if (w.real.length === 0) return false;
-    for (const r of [...w.real]) w.fail(r, 'HOST_LOST');
+    for (const r of [...w.real]) w.lose(r);
+  },
+  'all hosts are lost and come back': (w) => {
+    if (w.serving.length === 0) return false;
+    for (const r of [...w.real]) w.lose(r);
+    w.round();
+    for (const r of [...w.real]) w.find(r);
+  },
+  'all hosts are lost, and there is no other': (w) => {
+    if (w.serving.length === 0) return false;
+    for (const r of [...w.real]) w.lose(r);
+    w.places = 0;
   },
   'a new version': (w) => put(w),
   'a new version that cannot start': (w) => put(w, 'BAD_ARGS'),
@@ -129,7 +140,9 @@ a start fails for good            | fail > fail0  | fail > fail0  | -           
 a start fails, perhaps not again  | init > run1   | init > run1   | -             | upd > run1    | -             | -             | -             | -
 starts go on failing              | init > fail0  | init > fail0  | -             | upd > updF1   | -             | -             | -             | -
 the serving replica dies          | -             | -             | pend > run1   | pend > run1   | updF > updF1  | -             | -             | -
-all hosts are lost or taken back  | init > run1   | init > run1   | pend > run1   | init > run1   | updF > updF1  | -             | -             | -
+all hosts are lost                | init > run1   | init > run1   | pend > run1   | init > run1   | updF > updF1  | -             | -             | -
+all hosts are lost and come back  | -             | -             | run > run1    | upd > run1    | updF > updF1  | -             | -             | -
+all hosts are lost, and there is no other | - | - | pend > pend2 | init > pend2 | updF > updF2 | - | - | -
 a new version                     | pend > run1   | pend > run1   | upd > run1    | upd > run1    | upd > run1    | pend > run1   | paus > paus0  | pend > run1
 a new version that cannot start   | pend > fail0  | pend > fail0  | upd > updF1   | upd > updF1   | upd > updF1   | pend > fail0  | paus > paus0  | pend > updF1
 a change of tags                  | pend > run1   | init > run1   | run > run1    | upd > run1    | upd > updF1   | pend > fail0  | paus > paus0  | zero > zero0
@@ -173,7 +186,7 @@ describe('policy: plan, every state and every cause', () => {
         world.round();
         assert.equal(world.projection?.state, SHORT[first], `${state}: ${cause}, at once`);
         assert.ok(world.settle(), `${state}: ${cause} does not settle`);
-        const end = [world.projection?.state, world.real.length];
+        const end = [world.projection?.state, world.present.length];
         assert.deepEqual(end, [SHORT[last], Number(replicas)], `${state}: ${cause}, in the end`);
       }
     });

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { agentJoined, containerLost, scaleTo, WORKFLOWS, wake } from '../../workflows/messages.ts';
+import { containerLost, scaleTo, WORKFLOWS, wake } from '../../workflows/messages.ts';
 import { eventually } from '../support/eventually.ts';
 import { stopSharedTemporal } from '../support/temporal.ts';
 import { openStage } from '../workflows/stage.ts';
@@ -23,8 +23,10 @@ async function scenario(
   title: string,
   over: object,
   play: (world: World, stage: Stage) => Promise<Record<string, string>>,
+  { spareHost = false } = {},
 ): Promise<void> {
   const world = new World({ endpointId: randomUUID(), ...over });
+  if (spareHost) world.spareHostId = `s${randomUUID().slice(0, 8)}`;
   const stage = await openStage(world, `r${randomUUID().slice(0, 8)}`);
   const recorded = await play(world, stage);
   for (const [name, workflowId] of Object.entries(recorded)) {
@@ -230,45 +232,73 @@ await scenario(
   },
 );
 
-await scenario('a host lost and found, janitor', {}, async (world, stage) => {
-  const hostId = `host/r${randomUUID().slice(0, 8)}`;
-  const { workflow } = stage.client;
-  const join = () =>
-    workflow.signalWithStart(WORKFLOWS.host, {
-      workflowId: hostId,
-      taskQueue: stage.taskQueue,
-      args: [{ hostId: stage.hostId }],
-      signal: agentJoined,
-    });
+await scenario('a host lost and found: its replica is taken back', {}, async (world, stage) => {
   await stage.tell();
-  await join();
+  await stage.joinHost();
   await reaches(world, 'running');
   world.replicaWorkflows = [stage.replica(1).workflowId];
-  world.containers.add('orphan');
-  const janitor = await workflow.start(WORKFLOWS.janitor, {
-    workflowId: `janitor/${hostId}`,
-    taskQueue: stage.taskQueue,
-  });
-  await janitor.result();
   await stage.stopHost();
   await eventually('lost', () => world.hostState === 'lost');
-  await stage.replica(1).result();
+  await reaches(world, 'pending');
   await stage.startHost();
-  await join();
-  await eventually('back', () => world.hostState === 'ready');
+  await stage.joinHost();
+  await reaches(world, 'running');
+  await stage.replica(2).result();
+  await end(world, stage);
+  return { 'endpoint-cut-off': stage.workflowId, 'replica-cut-off': stage.replica(1).workflowId };
+});
+
+await scenario(
+  'a host lost and found: its replica is replaced; janitor',
+  {},
+  async (world, stage) => {
+    const { workflow } = stage.client;
+    await stage.tell();
+    const hostId = await stage.joinHost();
+    await reaches(world, 'running');
+    world.replicaWorkflows = [stage.replica(1).workflowId];
+    world.containers.add('orphan');
+    const janitor = await workflow.start(WORKFLOWS.janitor, {
+      workflowId: `janitor/${hostId}`,
+      taskQueue: stage.taskQueue,
+    });
+    await janitor.result();
+    await stage.stopHost();
+    await eventually('lost', () => world.hostState === 'lost');
+    await eventually('the first one waits', () => [...world.stages.values()][0] === 'stopping');
+    await stage.startHost();
+    await stage.joinHost();
+    await stage.replica(1).result();
+    await end(world, stage);
+    const autoscaler = await workflow.start(WORKFLOWS.autoscaler, {
+      workflowId: `autoscaler/${hostId}`,
+      taskQueue: stage.taskQueue,
+    });
+    await eventually('measuring', () => world.calls.includes('autoscale'));
+    return {
+      'host-lost-and-found': hostId,
+      'replica-replaced': stage.replica(1).workflowId,
+      janitor: janitor.workflowId,
+      autoscaler: autoscaler.workflowId,
+    };
+  },
+  { spareHost: true },
+);
+
+await scenario('a host lost while a replica starts there', {}, async (world, stage) => {
+  world.slowReady = true;
+  await stage.tell();
+  await stage.joinHost();
+  await eventually('starting', () => world.containers.size === 1);
+  world.replicaWorkflows = [stage.replica(1).workflowId];
+  await stage.stopHost();
+  await stage.replica(1).result();
+  world.slowReady = false;
+  await stage.startHost();
+  await stage.joinHost();
   await reaches(world, 'running');
   await end(world, stage);
-  const autoscaler = await workflow.start(WORKFLOWS.autoscaler, {
-    workflowId: `autoscaler/${hostId}`,
-    taskQueue: stage.taskQueue,
-  });
-  await eventually('measuring', () => world.calls.includes('autoscale'));
-  return {
-    'host-lost-and-found': hostId,
-    'replica-host-lost': stage.replica(1).workflowId,
-    janitor: janitor.workflowId,
-    autoscaler: autoscaler.workflowId,
-  };
+  return { 'replica-host-lost': stage.replica(1).workflowId };
 });
 
 await stopSharedTemporal();

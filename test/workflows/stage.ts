@@ -4,7 +4,7 @@ import type { ControlActivities } from '../../activities/interfaces.ts';
 import { hostTaskQueue } from '../../spec/names.ts';
 import { bundleWorkflows } from '../../worker/bundle.ts';
 import { prepareNamespace } from '../../worker/namespace.ts';
-import { specChanged, WORKFLOWS } from '../../workflows/messages.ts';
+import { agentJoined, specChanged, WORKFLOWS } from '../../workflows/messages.ts';
 import { sharedTemporal } from '../support/temporal.ts';
 import type { World } from './world.ts';
 
@@ -51,11 +51,10 @@ export async function openStage(world: World, name: string, real: Partial<Contro
       activities: { ...world.control(), ...real },
     }),
   );
-  const startHost = () =>
-    running(
-      Worker.create({ ...common, taskQueue: hostTaskQueue(world.hostId), activities: { ...world.host() } }),
-    );
-  let host = await startHost();
+  const startHost = (hostId: string) =>
+    running(Worker.create({ ...common, taskQueue: hostTaskQueue(hostId), activities: { ...world.host() } }));
+  let host = await startHost(world.hostId);
+  const spare = world.spareHostId ? await startHost(world.spareHostId) : undefined;
   const at = { namespace: 'ns', name };
   const workflowId = `endpoint/ns/${name}`;
   const stage = {
@@ -75,11 +74,23 @@ export async function openStage(world: World, name: string, real: Partial<Contro
     hostId: world.hostId,
     stopHost: () => host.stop(),
     startHost: async () => {
-      host = await startHost();
+      host = await startHost(world.hostId);
+    },
+    /** What the API does when the agent joins; answers the id of the host's workflow. */
+    joinHost: async () => {
+      const workflowId = `host/${world.hostId}`;
+      await client.workflow.signalWithStart(WORKFLOWS.host, {
+        workflowId,
+        taskQueue,
+        args: [{ hostId: world.hostId }],
+        signal: agentJoined,
+      });
+      return workflowId;
     },
     close: async () => {
       await control.stop();
       await host.stop();
+      await spare?.stop();
       await connection.close();
     },
   };

@@ -6,8 +6,8 @@ import type { Desired, Projection, ReplicaPlan } from '../../spec/lifecycle.ts';
 import type { ReplicaStage, Standby } from '../../spec/states.ts';
 
 /**
- * A world of one endpoint and one host, small enough to break at will: it stands for the store and for Docker where a
- * test is about what the workflows do.
+ * A world of one endpoint and one host, or two, small enough to break at will: it stands for the store and for Docker
+ * where a test is about what the workflows do.
  */
 export class World {
   readonly hostId = `h${randomUUID().slice(0, 8)}`;
@@ -47,6 +47,8 @@ export class World {
   /** Revisions that were put on trial. */
   readonly watched: number[] = [];
   hostState: 'ready' | 'lost' = 'ready';
+  /** Where places are while the host is lost; undefined: then there are none. */
+  spareHostId: string | undefined;
   /** What the store answers for the replicas of the lost host. */
   replicaWorkflows: string[] = [];
 
@@ -84,9 +86,14 @@ export class World {
     const place = (replicaId: string) => {
       if (!this.alive.includes(replicaId)) this.stages.set(replicaId, 'pending');
       const placed = this.alive.filter((id) => this.#placed.has(id)).length;
-      if (this.#placed.has(replicaId) || placed < this.room) {
-        this.#placed.add(replicaId);
-        return { hostId: this.hostId };
+      const own = this.#placed.get(replicaId);
+      if (own) return { hostId: own };
+      if (placed < this.room) {
+        const hostId = this.hostState === 'lost' ? this.spareHostId : this.hostId;
+        if (hostId) {
+          this.#placed.set(replicaId, hostId);
+          return { hostId };
+        }
       }
       return { hostId: null, message: 'waiting for room' } as const;
     };
@@ -187,7 +194,7 @@ export class World {
       sweepStore: async () => ({ removed: 0 }),
     };
   }
-  readonly #placed = new Set<string>();
+  readonly #placed = new Map<string, string>();
 
   host(): HostActivities {
     const startContainer = async (plan: ReplicaPlan) => {
@@ -250,7 +257,7 @@ export class World {
       },
       tailLog: async ({ replicaId }) => `log of ${replicaId}`,
       listContainers: async () =>
-        [...this.containers].map((name) => ({ name, replicaId: name, createdAtMs: 0 })),
+        [...this.containers].map((name) => ({ name, replicaId: name, createdAtMs: 0, running: true })),
       removeContainers: async ({ names }) => {
         for (const name of names) this.containers.delete(name);
       },

@@ -9,9 +9,11 @@ export interface Situation {
   desired: Desired;
   now: number;
   target: number;
-  /** All that are not over, those that are stopping among them. */
+  /** All that are not over, those that are stopping among them, on hosts that answer. */
   alive: readonly ReplicaView[];
-  /** Of the wanted revision, and of others; none that is stopping or rests. */
+  /** On hosts that do not answer, but routed. */
+  unreachable: readonly ReplicaView[];
+  /** Of the wanted revision, and of others; none that is stopping, rests or is unreachable. */
   current: readonly ReplicaView[];
   old: readonly ReplicaView[];
   /** Whose containers were kept at zero. */
@@ -62,19 +64,28 @@ export function describeResting(
 export function describeRunning(s: Situation): Projection {
   const rolledBack = s.rejected !== null && !s.lost;
   const failure = rolledBack ? s.rejected?.failure : s.streak?.failure;
+  const { state, message } = rolledBack
+    ? ROLLED_BACK
+    : s.lost
+      ? wordsOfLost(s)
+      : s.old.length > 0
+        ? wordsOfUpdate(s)
+        : wordsOfStart(s);
   return {
-    ...(rolledBack
-      ? ROLLED_BACK
-      : s.lost
-        ? wordsOfLost(s)
-        : s.old.length > 0
-          ? wordsOfUpdate(s)
-          : wordsOfStart(s)),
+    state,
+    message: `${message}${besides(s.unreachable)}`,
     errorMessage: failure ? causeOf(failure) : null,
     readyReplica: readyIn(s.current) + readyIn(s.old),
     targetReplica: s.target,
     observedGeneration: s.desired.generation,
   };
+}
+
+function besides({ length }: readonly ReplicaView[]): string {
+  if (length === 0) return '';
+  return length === 1
+    ? '; a replica is on a host that does not answer, and is asked as long as it is not replaced'
+    : `; ${length} replicas are on hosts that do not answer, and are asked as long as they are not replaced`;
 }
 
 const ROLLED_BACK: Words = {

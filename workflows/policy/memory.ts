@@ -103,7 +103,11 @@ function absorb(memory: EndpointMemory, desired: Desired, view: ReplicaView, now
   if (!isFinal(view.stage)) {
     const replicas = memory.replicas.map((r) => (r === known ? { ...known, ...view, ...kept } : r));
     const { streak } = memory;
-    const settled = view.stage === 'running' && streak?.revision === view.revision && !streak.exhausted;
+    const settled =
+      view.stage === 'running' &&
+      !view.unreachable &&
+      streak?.revision === view.revision &&
+      !streak.exhausted;
     return { ...memory, replicas, streak: settled ? { ...streak, nextStartAt: 0 } : streak };
   }
   const after = { ...memory, replicas: others };

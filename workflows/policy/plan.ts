@@ -68,8 +68,8 @@ function stopAll(
   reason: 'paused' | 'deleted' | 'scaledToZero',
 ): Plan {
   const kept = reason === 'scaledToZero' ? keptAtZero(desired, alive) : undefined;
-  const left = alive.filter((r) => r !== kept || r.stage !== 'standby').length;
-  const others = alive.filter((r) => !r.stopping && r !== kept);
+  const left = alive.filter((r) => !awaitsHost(r) && (r !== kept || r.stage !== 'standby')).length;
+  const others = alive.filter((r) => (!r.stopping && r !== kept) || (reason === 'deleted' && awaitsHost(r)));
   return {
     ...nothing(desired.revision),
     stop: [
@@ -86,8 +86,7 @@ function stopAll(
 function keptAtZero({ standby, revision }: Desired, alive: ReplicaView[]): ReplicaView | undefined {
   if (!standby) return undefined;
   const able = alive.filter(
-    (r) =>
-      r.revision === revision && !r.stopping && (r.resting ? r.resting === standby : r.stage === 'running'),
+    (r) => r.revision === revision && !r.stopping && (r.resting ? r.resting === standby : isReady(r)),
   );
   return able.find((r) => r.resting) ?? able[0];
 }
@@ -102,14 +101,19 @@ const nothing = (revision: number) => ({
   wakeAt: null,
 });
 
-const isReady = (r: ReplicaView) => r.stage === 'running';
+const isReady = (r: ReplicaView) => r.stage === 'running' && !r.unreachable;
+/** Its container is stopped when its host answers again, which may be never: nothing waits for that but the replica. */
+const awaitsHost = (r: ReplicaView) => r.stopping && r.unreachable === true;
 
 function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now: number): Situation {
   const awake = alive.filter((r) => !r.stopping && !r.resting);
-  const current = awake.filter((r) => r.revision === desired.revision);
-  const old = awake.filter((r) => r.revision !== desired.revision);
+  const unreachable = awake.filter((r) => r.unreachable);
+  const current = awake.filter((r) => r.revision === desired.revision && !r.unreachable);
+  const old = awake.filter((r) => r.revision !== desired.revision && !r.unreachable);
   const streak = observed.streak?.revision === desired.revision ? observed.streak : null;
-  const served = old.filter((r) => r.readyAt !== null).map((r) => r.revision);
+  const served = awake
+    .filter((r) => r.revision !== desired.revision && r.readyAt !== null)
+    .map((r) => r.revision);
   const stable = observed.stable === null && served.length > 0 ? Math.max(...served) : observed.stable;
   const fallback = stable != null && stable !== desired.revision ? stable : null;
   const onTrial = isOnTrial(desired, { ...observed, stable: fallback });
@@ -118,7 +122,8 @@ function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now:
     desired,
     now,
     target: observed.target,
-    alive,
+    alive: alive.filter((r) => !r.unreachable),
+    unreachable,
     current,
     old,
     resting: alive.filter((r) => r.resting && !r.stopping),
@@ -170,11 +175,13 @@ function rollOrScale(s: Situation): Plan {
 
   const blockedSince =
     old.some(isReady) && !stuck ? current.filter((r) => r.blocked).map((r) => r.stageSince) : [];
-  const settled = old.length === 0 && current.some(isReady) && !streak?.exhausted && !s.onTrial;
+  const alone = [...old, ...s.unreachable].every((r) => r.revision === desired.revision);
+  const settled = alone && current.some(isReady) && !streak?.exhausted && !s.onTrial;
   return {
     ...nothing(lacking > 0 && fallback !== null ? fallback : desired.revision),
     start: start + Math.max(0, lacking),
     stop: [
+      ...replacedIn(s, ready),
       ...[...outdated, ...retired].map((r) => outdatedStop(r, s.rejected)),
       ...stops([...unneeded, ...surplusOf(current, target)], 'scaledDown'),
     ],
@@ -190,6 +197,7 @@ function rollOrScale(s: Situation): Plan {
 function holdOn(s: Situation): Plan {
   const { desired, target, current, old, resting, alive, fallback, fallbackStreak, now } = s;
   const all = [...current, ...old];
+  const ready = all.filter(isReady).length;
   const ceiling = desired.maxReplica + SURGE - alive.length;
   const held =
     fallback === null ||
@@ -198,11 +206,21 @@ function holdOn(s: Situation): Plan {
   return {
     ...nothing(fallback ?? desired.revision),
     start,
-    stop: stops([...resting, ...surplusOf(all, target)], 'scaledDown'),
+    stop: [...replacedIn(s, ready), ...stops([...resting, ...surplusOf(all, target)], 'scaledDown')],
     proven: fallback,
     projection: describeRunning(s),
     wakeAt: fallbackStreak?.exhausted ? null : earliest(now, [fallbackStreak?.nextStartAt]),
   };
+}
+
+/**
+ * Those on hosts that do not answer, for which others are `ready`. Gateways may reach them or not: until there are enough
+ * others they are better than nothing. Of another revision than the wanted one first.
+ */
+function replacedIn({ desired, target, unreachable }: Situation, ready: number): Plan['stop'] {
+  const outdated = (r: ReplicaView) => Number(r.revision !== desired.revision);
+  const leastFirst = [...unreachable].sort((a, b) => outdated(b) - outdated(a) || a.number - b.number);
+  return stops(leastFirst.slice(0, Math.max(0, ready + unreachable.length - target)), 'replaced');
 }
 
 /** What is too many: the ones still on their way first, then the youngest. */

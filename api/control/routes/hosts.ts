@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { EndpointsError } from '../../../spec/errors.ts';
 import { engineMetrics } from '../../../spec/metrics.ts';
-import { joinHost, PROGRESS_STAGES, reportProgress, reportUsage } from '../../../store/hosts.ts';
+import {
+  joinHost,
+  PROGRESS_STAGES,
+  reportProgress,
+  reportUsage,
+  setHostState,
+} from '../../../store/hosts.ts';
 import { readInstallation } from '../../../store/installation.ts';
 import { liveImages } from '../../../store/live-images.ts';
 import { reportEngineMetrics } from '../../../store/metrics.ts';
@@ -82,6 +88,8 @@ export function hostRoutes(app: ControlApp, deps: ControlDeps): void {
       try {
         await deps.notify.hostJoined({ hostId: host.hostId }, { known: wasReady });
       } catch (error) {
+        // The next join has to tell it again.
+        if (!wasReady) await setHostState(deps.store, host.hostId, 'lost');
         // Without its workflow nobody watches the host, and without Temporal the agent can do nothing either.
         throw new EndpointsError(
           'UNAVAILABLE',

@@ -37,7 +37,16 @@ const EVENTS: readonly Event[] = [
       w.real.filter((r) => r.hostId !== null),
       pick,
     );
-    if (replica) w.fail(replica, 'HOST_LOST');
+    if (replica) w.lose(replica);
+  },
+  (w, pick) => {
+    const replica = some(
+      w.real.filter((r) => r.unreachable),
+      pick,
+    );
+    if (!replica) return;
+    if (pick % 4 === 0 && !replica.stopping) w.fail(replica, 'HOST_LOST');
+    else w.find(replica);
   },
   (w) => w.write({ revision: w.wish.revision + 1 }),
   (w, pick) => {
@@ -69,12 +78,23 @@ const EVENTS: readonly Event[] = [
   },
 ];
 
-/** What no round may break, whatever came before it. `serving` and `alive` are counts before the round. */
-function check(
-  world: Simulation,
-  { before, plan, projection }: Round,
-  was: { serving: number; alive: number },
-): void {
+/** Counts before a round. */
+interface Counts {
+  serving: number;
+  routed: number;
+  alive: number;
+}
+
+const countsOf = (world: Simulation): Counts => ({
+  serving: world.serving.length,
+  routed: world.routed.length,
+  alive: aliveOf(world),
+});
+/** On hosts that answer: of the others nobody can say. */
+const aliveOf = (world: Simulation) => world.real.filter((r) => !r.unreachable).length;
+
+/** What no round may break, whatever came before it. */
+function check(world: Simulation, { before, plan, projection }: Round, was: Counts): void {
   const { wish, memory } = world;
   assert.ok(memory);
   // One replica per number, no number twice, each of a revision there is.
@@ -87,16 +107,18 @@ function check(
     assert.ok(plan.revision === wish.revision || before.streak?.exhausted, 'starts an old revision');
   }
   // Told to stop once, and only what is there.
-  for (const { number } of plan.stop) {
+  for (const { number, reason } of plan.stop) {
     assert.equal(plan.stop.filter((s) => s.number === number).length, 1);
-    assert.equal(before.replicas.find((r) => r.number === number)?.stopping, false);
+    const told = before.replicas.find((r) => r.number === number);
+    assert.ok(told && (!told.stopping || (reason === 'deleted' && told.unreachable)));
   }
   // Never more than the maximum and one, but for what was there before the maximum fell.
-  const alive = world.real.length;
+  const alive = aliveOf(world);
   assert.ok(alive <= Math.max(wish.maxReplica + SURGE, was.alive), `${alive} alive of ${wish.maxReplica}`);
   const serving = world.serving.length;
   if (wish.phase !== 'running' || before.target === 0) {
     const kept = world.real.filter((r) => !r.stopping);
+    assert.ok(kept.every((r) => !r.unreachable));
     const mayKeep = wish.phase === 'running' && wish.standby !== undefined;
     assert.ok(kept.length <= Number(mayKeep), `${kept.length} stay`);
     assert.ok(kept.every((r) => r.resting === wish.standby && r.revision === wish.revision));
@@ -105,7 +127,12 @@ function check(
   }
   // Of those that serve, never fewer than needed, but for the one whose room a new one gets.
   const needed = Math.min(before.target, was.serving);
-  assert.ok(serving >= needed - (plan.madeRoomFor === null ? 0 : 1), `${serving} of ${needed} serve on`);
+  const given = plan.madeRoomFor === null ? 0 : 1;
+  assert.ok(serving >= needed - given, `${serving} of ${needed} serve on`);
+  // What cannot be reached stays open until others serve in its stead.
+  const routed = world.routed.length;
+  const open = Math.min(before.target, was.routed);
+  assert.ok(routed >= open - given, `${routed} of ${open} stay open`);
   if (plan.madeRoomFor !== null)
     assert.ok(before.replicas.some((r) => r.number === plan.madeRoomFor && r.blocked));
   // What readers see is what is.
@@ -118,10 +145,11 @@ function check(
 
 /** Where an endpoint must have come to once nothing happens any more. */
 function checkSettled(world: Simulation): void {
-  const { wish, memory, projection, real } = world;
+  const { wish, memory, projection, present: real } = world;
   assert.ok(memory && projection);
   if (wish.phase !== 'running') {
     assert.deepEqual([projection.state, real.length], ['paused', 0]);
+    if (wish.phase === 'deleted') assert.equal(world.real.length, 0, 'a deletion waits for no host');
     return;
   }
   if (memory.target === 0) {
@@ -150,7 +178,7 @@ function checkSettled(world: Simulation): void {
 function playOut(events: readonly number[]): void {
   const world = new Simulation({ maxReplica: 2 });
   const round = () => {
-    const was = { serving: world.serving.length, alive: world.real.length };
+    const was = countsOf(world);
     check(world, world.round(), was);
   };
   round();
@@ -159,7 +187,8 @@ function playOut(events: readonly number[]): void {
     // Some news come alone, some together.
     if (code % 3 !== 0) round();
   }
-  world.places = Math.max(world.places, world.wish.maxReplica);
+  // Where no other host has room, those on lost ones are all there is.
+  world.places = Math.max(world.places, world.wish.maxReplica + world.real.length - aliveOf(world));
   assert.ok(world.settle(), `not settled: ${JSON.stringify(world.projection)} ${JSON.stringify(world.real)}`);
   checkSettled(world);
 }
