@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { Client, Connection } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import { endpointWorkflowId } from '../../spec/names.ts';
 import { eventually } from '../support/eventually.ts';
 import { docker, FILE, IMAGE, Installation, needsInstallation } from '../support/installation.ts';
 
@@ -99,4 +102,62 @@ describe('end to end: under traffic', function () {
     assert.notEqual(now, container);
     await installation.remove('killed');
   });
+
+  it('fifty at once to a sleeping endpoint: all answered, after one wake, by as many replicas as the policy asked for', async () => {
+    const name = 'burst';
+    const path = `/v2/endpoint/${installation.connection.namespace}/${name}`;
+    await installation.create(name, { scaling: { minReplica: 0, maxReplica: 2, scaleToZeroTimeout: 15 } });
+    await installation.until(name, 'running');
+    assert.equal((await installation.api('POST', `${path}/scale-to-zero`)).status, 200);
+    await eventually(
+      'it sleeps',
+      async () =>
+        (await installation.get(name)).status.state === 'scaledToZero' &&
+        (await installation.containers(name)).length === 0,
+      { timeoutMs: 60_000 },
+    );
+    const { events: asleep, started: before } = await pastOf(name);
+
+    // Each throws unless its status is 200.
+    const answers = await Promise.all(Array.from({ length: 50 }, () => installation.chat(name)));
+    assert.equal(answers.filter((answer) => answer.length > 0).length, 50);
+
+    await eventually(
+      'every replica that was asked for has started, and no other',
+      async () => {
+        const { events, started } = await pastOf(name);
+        const said = events.slice(asleep.length);
+        const asked = said.flatMap(({ signal, replicas }) => (signal === 'scaleTo' ? replicas : []));
+        assert.ok(said.filter(({ signal }) => signal === 'wake').length >= 1);
+        assert.equal(started - before, Math.min(2, Math.max(1, ...asked)));
+        assert.equal((await installation.get(name)).status.readyReplica, started - before);
+        return true;
+      },
+      { timeoutMs: 60_000, everyMs: 500 },
+    );
+    assert.equal((await installation.get(name)).status.errorMessage, null);
+    await installation.remove(name);
+  });
+
+  /** What an endpoint's workflow was told (the replicas of a `scaleTo` too), and how many replicas it has ever started. */
+  async function pastOf(name: string) {
+    const { temporal, namespace } = installation.connection;
+    const connection = await Connection.connect({ address: temporal });
+    try {
+      const handle = new Client({ connection }).workflow.getHandle(endpointWorkflowId(namespace, name));
+      const { events: history } = await handle.fetchHistory();
+      const events = (history ?? []).map((event) => {
+        const { signalName: signal, input } = event.workflowExecutionSignaledEventAttributes ?? {};
+        const [data] = input?.payloads ?? [];
+        const told: unknown = data ? defaultPayloadConverter.fromPayload(data) : null;
+        return { signal, replicas: (told as { replicas?: number } | null)?.replicas ?? [] };
+      });
+      const started = (history ?? []).filter(
+        (event) => event.startChildWorkflowExecutionInitiatedEventAttributes,
+      ).length;
+      return { events, started };
+    } finally {
+      await connection.close();
+    }
+  }
 });
