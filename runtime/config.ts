@@ -51,6 +51,7 @@ export const platformConfigSchema = z.strictObject({
       )
       .nullable()
       .default(null),
+    ownHosts: z.array(z.string().min(1).toLowerCase()).default([]),
     tls: z
       .strictObject({
         certificates: z

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { customDomain } from './domain.ts';
 import { type GatewaySettings, gatewaySettings } from './gateway.ts';
 import { type Image, imageSchema } from './images.ts';
 import { ENDPOINT_NAME } from './names.ts';
@@ -45,10 +46,12 @@ const scalingFields = {
     .nullish(),
 };
 
+/** As it is read: there may be older ones in the store than are taken now. */
 const route = z.object({
   domain: z.string().max(253).nullish(),
   path: z.string().startsWith('/').max(256).nullish(),
 });
+const routeRequest = route.extend({ domain: customDomain.nullish() });
 
 const modelFields = {
   /** Hub repository, `owner/name` (or a bare legacy name); mounted read-only at `/repository` in the container. */
@@ -92,7 +95,7 @@ export const endpointCreate = z
     compute: computeRequest.optional(),
     model,
     tags: tags.nullish(),
-    route: route.nullish(),
+    route: routeRequest.nullish(),
     cacheHttpResponses: z.boolean().nullish(),
     experimentalFeatures: z.record(z.string(), z.unknown()).nullish(),
     gateway: gatewaySettings.nullish(),
@@ -117,7 +120,7 @@ export const endpointUpdate = z
     compute: computeRequest.optional(),
     model: model.omit({ fromCatalog: true }).partial().optional(),
     tags: tags.optional(),
-    route: route.nullish(),
+    route: routeRequest.nullish(),
     cacheHttpResponses: z.boolean().nullish(),
     experimentalFeatures: z.record(z.string(), z.unknown()).nullish(),
     gateway: gatewaySettings.nullish(),

@@ -8,6 +8,7 @@ import type { OwnersWish } from '../spec/normalize.ts';
 import type { DesiredPhase, EndpointState } from '../spec/states.ts';
 import { type Actor, appendAudit } from './audit.ts';
 import type { Store } from './database.ts';
+import { claimDomain } from './domains.ts';
 import { firstTarget } from './edges.ts';
 import type { Database } from './schema.ts';
 import type { Vault } from './secrets.ts';
@@ -54,7 +55,7 @@ const revisionContext = (endpointId: string, revision: number) => `revision:${en
 
 /**
  * Stores a new endpoint with generation and revision 1.
- * @throws EndpointsError CONFLICT when the name is taken, also by an endpoint that is being deleted
+ * @throws EndpointsError CONFLICT when the name is taken, also by an endpoint that is being deleted, or its domain is
  */
 export async function createEndpoint(
   store: Store,
@@ -83,6 +84,7 @@ export async function createEndpoint(
       .onConflict((conflict) => conflict.columns(['namespace', 'name']).doNothing())
       .executeTakeFirst();
     if (inserted.numInsertedOrUpdatedRows !== 1n) throw await nameTaken(trx, namespace, name);
+    await claimDomain(trx, null, wish.spec, { namespace, name });
     await insertRevision(trx, vault, { id, revision: 1, wish, weights: input.weights });
     await appendAudit(trx, actor, {
       namespace,
@@ -135,7 +137,7 @@ export function endpointNotFound(namespace: string, name: string): EndpointsErro
  * Changes an endpoint by what `decide` makes of it; null changes nothing. What `decide` does beside goes through `trx`
  * and stands with the change. It may throw, and then nothing is changed.
  * @returns whether anything was changed
- * @throws EndpointsError NOT_FOUND
+ * @throws EndpointsError NOT_FOUND, CONFLICT when another endpoint has its domain
  */
 export async function changeEndpoint(
   store: Store,
@@ -160,6 +162,7 @@ export async function changeEndpoint(
     const wish = { spec: row.spec, secrets: openSecrets(vault, id, row.secrets) };
     const change = await decide({ id, phase, generation, state, wish }, trx);
     if (!change) return false;
+    if (change.wish) await claimDomain(trx, wish.spec, change.wish.spec, { namespace, name });
     const revision = row.revision + (change.revision ? 1 : 0);
     await trx
       .updateTable('endpoints')

@@ -22,6 +22,8 @@ export interface RoutedEndpoint {
   readonly cacheResponses: boolean;
   /** As the owner has set them; null when never. */
   readonly gateway: GatewaySettings | null;
+  /** The spec's `route.domain` in lower case: a host name of the owner's. */
+  readonly domain: string | null;
   /** How long a replica takes to start, by the last ones; null before the first has. */
   readonly startSeconds: number | null;
   /** Since when its oldest replica that is not ready yet starts, in milliseconds since the epoch; null when none does. */
@@ -82,7 +84,7 @@ async function load(store: Store, vault: Vault, which: ReturnType<typeof sql>): 
         SELECT e.id, e.namespace, e.name, e.spec ->> 'type' AS type, e.state, e.phase,
           e.error_message AS "errorMessage",
           CASE e.spec #>> '{experimentalFeatures,loadBalancer}' WHEN 'prefix' THEN 'prefix' ELSE 'leastInFlight' END
-            AS "loadBalancer", e.spec -> 'gateway' AS gateway, e.revision, ${startSeconds} AS "startSeconds",
+            AS "loadBalancer", e.spec -> 'gateway' AS gateway, lower(e.spec #>> '{route,domain}') AS domain, e.revision, ${startSeconds} AS "startSeconds",
           (SELECT extract(epoch FROM min(s.created_at))::float8 * 1000 FROM replicas s
             WHERE s.endpoint_id = e.id AND s.stopped_at IS NULL AND s.ready_at IS NULL) AS "startingSince",
           coalesce(e.spec ->> 'cacheHttpResponses' = 'true'

@@ -23,10 +23,29 @@ function tableOf(endpoints: ReadonlyMap<string, Endpoint>): Table {
   return table;
 }
 
+/**
+ * The key of the endpoint whose owner's domain a `Host` header names; null when there is none, or when the name leads to
+ * the gateways as such: it may have been given away before the site said so.
+ */
+export function endpointOf(
+  host: string | undefined,
+  domains: ReadonlyMap<string, string>,
+  gatewayHosts: ReadonlySet<string>,
+): string | null {
+  if (host === undefined) return null;
+  const name = nameOf(host);
+  return gatewayHosts.has(name) ? null : (domains.get(name) ?? null);
+}
+
+/** A `Host` header without its port, and without the dot that may end a name. */
+function nameOf(host: string): string {
+  return host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '');
+}
+
 /** What a `Host` header has before the domain, in lower case; null when it is no host below the domain. */
 export function labelOf(host: string | undefined, domain: string): string | null {
   if (host === undefined) return null;
-  const name = host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '');
+  const name = nameOf(host);
   if (!name.endsWith(domain) || name.length <= domain.length + 1) return null;
   return name.charAt(name.length - domain.length - 1) === '.' ? name.slice(0, -domain.length - 1) : null;
 }

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PlatformConfig } from '../../runtime/config.ts';
 import type { Logger } from '../../runtime/log.ts';
+import { gatewayHosts } from '../../spec/domain.ts';
 import type { Store } from '../../store/database.ts';
 import type { Vault } from '../../store/secrets.ts';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
@@ -19,7 +20,7 @@ import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
 import { Feed } from './feed.ts';
 import { requestId } from './headers.ts';
 import { Hold } from './hold.ts';
-import { endpointAt, labelOf } from './host-names.ts';
+import { endpointAt, endpointOf, labelOf } from './host-names.ts';
 import { LimitShare } from './limit-share.ts';
 import { Limits, type Pass } from './limits.ts';
 import { plainServer, tlsServer } from './listener.ts';
@@ -60,6 +61,8 @@ export interface GatewayDeps {
     | 'cacheBytes'
     | 'tracing'
     | 'domain'
+    | 'publicUrl'
+    | 'ownHosts'
     | 'tls'
   >;
   /** Everything is read again so often; default 30 s. */
@@ -166,6 +169,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     closing: () => closing,
     leaving: () => leaving,
   };
+  const ownHosts = gatewayHosts(config);
   const hasReady = (endpointId: string) => replicas.ready(endpointId).length > 0;
 
   function onSnapshot(snapshot: Snapshot): void {
@@ -216,19 +220,23 @@ export function createGateway(deps: GatewayDeps): Gateway {
     else onEndpointRequest(req, res, expectsContinue);
   }
 
-  /** What stands before the site's domain, when the request is for an endpoint's own host. */
+  /** The key of the endpoint whose own host the request names: one below the site's domain, or its owner's. */
   function ownHost(req: IncomingMessage): string | null {
-    return config.domain === null ? null : labelOf(req.headers.host, config.domain);
+    const domains = feed.snapshot?.domains ?? null;
+    if (config.domain === null && domains === null) return null;
+    const { host } = req.headers;
+    const label = config.domain === null ? null : labelOf(host, config.domain);
+    if (label === null) return domains && endpointOf(host, domains, ownHosts);
+    const key = feed.snapshot ? endpointAt(label, feed.snapshot.endpoints) : null;
+    // No namespace is called so: it finds nothing, and says what was looked for.
+    return key ?? `-/${label}`;
   }
 
   /** The request's target, as it is by path. */
   function targetOf(req: IncomingMessage): string {
     const target = req.url ?? '/';
-    const label = ownHost(req);
-    if (label === null || !target.startsWith('/')) return target;
-    const key = feed.snapshot ? endpointAt(label, feed.snapshot.endpoints) : null;
-    // No namespace is called so: it finds nothing, and says what was looked for.
-    return `/${key ?? `-/${label}`}${target}`;
+    const key = ownHost(req);
+    return key === null || !target.startsWith('/') ? target : `/${key}${target}`;
   }
 
   function onEndpointRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {

@@ -1,3 +1,4 @@
+import { isDomain } from '../../spec/domain.ts';
 import type { RoutedEndpoint, RouteSnapshot } from '../../store/snapshot.ts';
 import type { TokenEntry } from './authenticate.ts';
 import type { Policy } from './policy.ts';
@@ -17,6 +18,8 @@ export interface Snapshot {
   readonly version: number;
   /** By `<namespace>/<name>`. */
   readonly endpoints: ReadonlyMap<string, Endpoint>;
+  /** Keys of `endpoints` by the domains of their owners; null where nobody has one, as mostly. */
+  readonly domains: ReadonlyMap<string, string> | null;
   /** By the hex of the token's SHA-256. */
   readonly tokens: ReadonlyMap<string, TokenEntry>;
 }
@@ -34,7 +37,7 @@ export function fullSnapshot(
   const endpoints = new Map(
     routes.endpoints.filter(exists).map((e) => [endpointKey(e), { ...e, policy: compile(e) }]),
   );
-  return { version: routes.version, endpoints, tokens };
+  return { version: routes.version, endpoints, domains: domainsOf(endpoints), tokens };
 }
 
 /**
@@ -52,7 +55,25 @@ export function withEndpoints(
   for (const [key, endpoint] of snapshot.endpoints) if (again.has(endpoint.id)) endpoints.delete(key);
   for (const endpoint of routes.endpoints.filter(exists))
     endpoints.set(endpointKey(endpoint), { ...endpoint, policy: compile(endpoint) });
-  return { ...snapshot, version: Math.max(snapshot.version, routes.version), endpoints };
+  const version = Math.max(snapshot.version, routes.version);
+  return { ...snapshot, version, endpoints, domains: domainsOf(endpoints) };
+}
+
+/**
+ * The keys of endpoints by their owners' domains. What was stored before domains were served may be one no more: of two
+ * endpoints with the same, neither is found by it.
+ */
+function domainsOf(endpoints: ReadonlyMap<string, Endpoint>): ReadonlyMap<string, string> | null {
+  let domains: Map<string, string> | null = null;
+  const disputed = new Set<string>();
+  for (const [key, { domain }] of endpoints) {
+    if (domain === null || !isDomain(domain)) continue;
+    domains ??= new Map();
+    if (domains.has(domain)) disputed.add(domain);
+    domains.set(domain, key);
+  }
+  for (const domain of disputed) domains?.delete(domain);
+  return domains;
 }
 
 /** A deleted endpoint has a row until its workflow has cleared up, but no caller may reach it any more. */

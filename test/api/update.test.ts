@@ -194,12 +194,67 @@ describe('api: update', () => {
 
   it('merges a route and clears it with null', async () => {
     const name = await made();
-    await put(name, { route: { domain: 'example.org' } });
+    await put(name, { route: { domain: 'Merged.Example.org' } });
     assert.deepEqual((await put(name, { route: { path: '/v1' } })).body.route, {
-      domain: 'example.org',
+      domain: 'merged.example.org',
       path: '/v1',
     });
     assert.equal((await put(name, { route: null })).body.route, null);
+  });
+
+  it('gives a domain to one endpoint at a time', async () => {
+    const route = { domain: 'chat.example.org' };
+    const [first, second] = [await made({ top: { route } }), await made()];
+    for (const refused of [
+      await put(second, { route }),
+      await put(second, { route: { domain: 'CHAT.example.org' } }),
+      await api.call('POST', '/v2/endpoint/alice', createBody('wants-it-too', { top: { route } })),
+    ]) {
+      assert.equal(refused.status, 409);
+      assert.match(
+        refused.body.error,
+        new RegExp(
+          `^route\\.domain: 'chat\\.example\\.org' is the domain of endpoint 'alice/${first}' already`,
+        ),
+      );
+    }
+    assert.equal((await put(first, { route, tags: ['mine'] })).status, 200, 'its own stays its own');
+    // Of two at once one is refused, whichever it is.
+    await put(first, { route: null });
+    const both = await Promise.all([put(first, { route }), put(second, { route })]);
+    assert.deepEqual(both.map(({ status }) => status).sort(), [200, 409]);
+    for (const name of [first, second]) await api.call('DELETE', `/v2/endpoint/alice/${name}`);
+    assert.equal((await put(await made(), { route })).status, 200, 'free while the other is being deleted');
+  });
+
+  it('refuses what is no domain, or leads to the gateways', async () => {
+    const name = await made();
+    for (const domain of [
+      'localhost',
+      '192.0.2.7',
+      'https://a.example.org',
+      'a.example.org:80',
+      'a..b',
+      '-a.org',
+      '*.a.org',
+    ]) {
+      const { status, body } = await put(name, { route: { domain } });
+      assert.equal(status, 400, domain);
+      assert.match(body.error, /route\.domain: .*not a domain/);
+    }
+    api.config.gateway.domain = 'site.example.org';
+    api.config.gateway.publicUrl = 'https://public.example.org:8443';
+    api.config.gateway.ownHosts = ['own.example.org'];
+    for (const domain of [
+      'site.example.org',
+      'a.site.example.org',
+      'public.example.org',
+      'own.example.org',
+    ]) {
+      const { status, body } = await put(name, { route: { domain } });
+      assert.equal(status, 400, domain);
+      assert.match(body.error, /leads to the gateways of this site/);
+    }
   });
 
   it('clears revision and task with null', async () => {

@@ -74,6 +74,45 @@ describe('gateway: host names and certificates', () => {
       );
   });
 
+  it('may be domains of the owners, with a domain of the site and without', async () => {
+    const own = await world.addEndpoint({ name: 'own', domain: 'Chat.Example.NET' });
+    await world.addReplica(own, upstream.address);
+    // Stored before there were rules for them: nobody's, or everybody's.
+    for (const domain of [
+      'twice.example.net',
+      'twice.example.net',
+      'localhost',
+      '127.0.0.1',
+      'gw.example.net',
+    ])
+      await world.addReplica(await world.addEndpoint({ domain }), upstream.address);
+    const plain = await world.startGateway({
+      config: { publicUrl: 'https://public.example.net', ownHosts: ['gw.example.net'] },
+    });
+    await seesRoutes(world, plain);
+    await seesRoutes(world, gateway);
+    for (const { port } of [plain, gateway]) {
+      const reached = async (host: string, path: string) => {
+        const { status, body } = await ask(port, path, { headers: { host } });
+        return [status, JSON.parse(body).url];
+      };
+      for (const host of ['chat.example.net', 'CHAT.example.net:8090', 'chat.example.net.'])
+        assert.deepEqual(await reached(host, '/acme/chat/x?a=1'), [200, '/acme/chat/x?a=1'], host);
+      assert.equal(upstream.requests.at(-1)?.headers['x-forwarded-prefix'], undefined);
+      assert.deepEqual(await reached('chat.example.net', '/health'), [200, '/health']);
+      for (const host of ['twice.example.net', 'localhost', '127.0.0.1', 'x.chat.example.net', 'example.net'])
+        assert.deepEqual(await reached(host, '/acme/chat/x'), [200, '/x'], host);
+    }
+    const byPath = await ask(plain.port, '/acme/chat/x', { headers: { host: 'gw.example.net' } });
+    assert.equal(JSON.parse(byPath.body).url, '/x', 'a name of the gateways is no endpoint’s');
+    await world.setState(own, 'running', 'deleted');
+    await eventually('free again', async () => {
+      const { body } = await ask(plain.port, '/acme/chat/x', { headers: { host: 'chat.example.net' } });
+      return JSON.parse(body).url === '/x';
+    });
+    await plain.close();
+  });
+
   it('need the same token as the path', async () => {
     const locked = await world.addEndpoint({ name: 'locked', type: 'private' });
     await world.addReplica(locked, upstream.address);

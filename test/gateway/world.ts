@@ -36,6 +36,7 @@ export interface World {
     loadBalancer?: string;
     gateway?: GatewaySettings;
     cacheHttpResponses?: boolean;
+    domain?: string;
   }): Promise<TestEndpoint>;
   setGateway(endpoint: TestEndpoint, gateway: GatewaySettings): Promise<void>;
   setState(endpoint: TestEndpoint, state: EndpointState, phase?: DesiredPhase): Promise<void>;
@@ -70,6 +71,8 @@ export const GATEWAY_CONFIG: GatewayDeps['config'] = {
   replayBodyBytes: 100_000,
   accessLog: { sample: 0 },
   domain: null,
+  publicUrl: null,
+  ownHosts: [],
   tls: null,
   slowHeadSeconds: 30,
   slowClientSeconds: 60,
@@ -138,6 +141,7 @@ export async function createWorld(database?: TestDatabase): Promise<World> {
             type: options.type ?? 'public',
             experimentalFeatures: options.loadBalancer ? { loadBalancer: options.loadBalancer } : {},
             ...(options.gateway ? { gateway: options.gateway } : {}),
+            ...(options.domain ? { route: { domain: options.domain } } : {}),
             ...(options.cacheHttpResponses ? { cacheHttpResponses: true } : {}),
           }),
           secrets: null,

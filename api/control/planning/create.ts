@@ -8,6 +8,7 @@ import { hostCapacities } from '../../../store/hosts.ts';
 import type { ControlDeps } from '../context.ts';
 import { assertProvider } from '../hardware.ts';
 import { type Decision, decide, decideOrPlan, offersFor } from './decide.ts';
+import { checkDomain } from './domain.ts';
 import { frameworkOf, requestOf } from './request.ts';
 
 export interface Prepared {
@@ -34,6 +35,7 @@ export async function prepareCreate(
   if (!planOnly && offers.open.every((offer) => offer.vendor === offers.open[0]?.vendor))
     assertProvider(vendors, offers.open[0]?.vendor ?? '');
   await assertNameFree(deps.store, namespace, body.name);
+  await checkDomain(deps, body.route?.domain, { namespace, name: body.name });
   const decision = await (planOnly ? decideOrPlan : decide)(deps, request, offers, log);
   return { wish: normalizeCreate(completed(body, decision), vendors), decision };
 }

@@ -27,6 +27,7 @@ import { remove, update } from '../decisions.ts';
 import { headerText } from '../errors.ts';
 import { prepareCreate } from '../planning/create.ts';
 import type { Decision } from '../planning/decide.ts';
+import { checkDomain } from '../planning/domain.ts';
 import { presentPlan } from '../planning/present.ts';
 import { planSchema } from '../planning/schema.ts';
 import { prepareUpdate } from '../planning/update.ts';
@@ -211,13 +212,14 @@ export function endpointRoutes(app: ControlApp, deps: ControlDeps): void {
       params: endpointParams,
       querystring: mode,
       body: endpointUpdate,
-      response: { 200: endpointOrPlan, ...refusalsOfOne, 413: errorBody },
+      response: { 200: endpointOrPlan, ...refusalsOfOne, 409: errorBody, 413: errorBody },
     },
     handler: async (request, reply) => {
       const { namespace, name } = request.params;
       // The Hub is asked before the row is locked; what it said is used only if the lock finds the same model.
       const seen = await readWish(store, vault, namespace, name);
       const planOnly = request.query.dryRun === 'true';
+      await checkDomain(deps, request.body.route?.domain, request.params);
       const {
         body,
         wish: expected,
