@@ -91,13 +91,11 @@ export class Installation {
       });
     }
     await eventually(
-      'endpoints up is up',
-      () => {
-        if (child.exitCode !== null) throw new Error(`up ended with ${child.exitCode}: ${this.output}`);
-        return /up in [\d.]+ s/.test(this.output);
-      },
+      'endpoints up is up or has ended',
+      () => child.exitCode !== null || /up in [\d.]+ s/.test(this.output),
       { timeoutMs: 120_000 },
     );
+    if (child.exitCode !== null) throw new Error(`up ended with ${child.exitCode}: ${this.output}`);
     return this;
   }
 
