@@ -113,7 +113,7 @@ export const FAILURE_RULES: readonly FailureRule[] = [
     code: 'GPU_BUSY',
     pattern: /Free memory on device|less than desired GPU memory utilization/i,
     meaning:
-      'Another process held the memory of the GPU; after a crash that passes. If it stays, free the GPU or lower --gpu-memory-utilization in model.args.',
+      'Another process holds the memory of the GPU. Free the GPU, or lower --gpu-memory-utilization in model.args.',
   },
   {
     code: 'GPU_LOST',
@@ -147,10 +147,11 @@ export const FAILURE_RULES: readonly FailureRule[] = [
     meaning: 'The hardware cannot compute in this number format. Set the dtype to float16.',
   },
   {
-    code: 'HOST_OOM',
+    code: 'NCCL_SHM',
     pattern:
       /NCCL error|ncclCommInitRank|unhandled system error|bus error|insufficient shared memory|creating shared memory segment/i,
-    meaning: 'The shared memory of the container did not suffice. Take an instance with more memory.',
+    meaning:
+      'The processes of the engine could not exchange data: its shared memory did not suffice, or its GPUs do not reach each other. Take an instance with more memory, or fewer GPUs.',
   },
   {
     code: 'HOST_OOM',

@@ -39,7 +39,9 @@ export const ERRORS = {
   UNSUPPORTED_ARCH: { status: 400, retryable: false },
   FILE_MISSING: { status: 400, retryable: false },
   GPU_OOM: { status: 400, retryable: false },
-  GPU_BUSY: { status: 503, retryable: true },
+  // Started anew once, by the rule of the endpoint's failures and not step by step.
+  GPU_BUSY: { status: 503, retryable: false },
+  NCCL_SHM: { status: 400, retryable: false },
   HOST_OOM: { status: 400, retryable: false },
   NO_GPU: { status: 400, retryable: false },
   GPU_LOST: { status: 503, retryable: true },

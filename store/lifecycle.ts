@@ -225,6 +225,26 @@ export async function reportReplica(
     .execute();
 }
 
+/**
+ * Whether a replica of this revision, with a number below `before`, ended for lack of shared memory. Of the same number
+ * it is always the same, so that a container found again is the one that was asked for.
+ */
+export async function lackedSharedMemory(
+  store: Store,
+  { endpointId, revision, before }: { endpointId: string; revision: number; before: number },
+): Promise<boolean> {
+  const found = await store
+    .selectFrom('replicas')
+    .select('id')
+    .where('endpoint_id', '=', endpointId)
+    .where('revision', '=', revision)
+    .where('number', '<', before)
+    .where(sql<string>`failure->>'code'`, '=', 'NCCL_SHM')
+    .limit(1)
+    .executeTakeFirst();
+  return found !== undefined;
+}
+
 /** Closes the row of a replica that is over and gives its place back, in one transaction. */
 export async function releaseReplica(
   store: Store,

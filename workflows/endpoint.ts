@@ -11,6 +11,7 @@ import type { Desired, Projection, ReplicaView } from '../spec/lifecycle.ts';
 import { setAttributes } from './attributes.ts';
 import { type EndpointInput, endpointView, replicaChanged, scaleTo, specChanged, wake } from './messages.ts';
 import { store } from './options.ts';
+import { retriedOnce } from './policy/failures.ts';
 import { adopt, carryOut, type EndpointMemory, hear } from './policy/memory.ts';
 import { type Plan, plan } from './policy/plan.ts';
 import { isOnTrial } from './policy/rollout.ts';
@@ -117,7 +118,10 @@ class Endpoint {
   async #reconcile(desired: Desired): Promise<number | null> {
     for (const number of this.#foundlings.splice(0)) await this.#takeOver(desired, number);
     const verdict = this.#trial.take();
-    const news = { woken: this.#woken, asked: this.#asked, views: this.#views.splice(0), verdict };
+    const views = this.#views.splice(0);
+    const retriesOnce =
+      views.some(({ failure }) => failure && retriedOnce(failure)) && patched('retries-once');
+    const news = { woken: this.#woken, asked: this.#asked, views, verdict, retriesOnce };
     this.#woken = false;
     this.#asked = null;
     const heard = hear(this.#require(), desired, news, Date.now());

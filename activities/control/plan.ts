@@ -1,9 +1,17 @@
 import { engineFor } from '../../engines/index.ts';
+import { moreSharedMemory } from '../../engines/limits.ts';
 import type { EndpointSecrets } from '../../spec/endpoint.ts';
 import { EndpointsError } from '../../spec/errors.ts';
 import type { ReplicaPlan } from '../../spec/lifecycle.ts';
 import { containerName } from '../../spec/names.ts';
-import { beginReplica, loadRevision, noteWaiting, pinImage, pinWeights } from '../../store/lifecycle.ts';
+import {
+  beginReplica,
+  lackedSharedMemory,
+  loadRevision,
+  noteWaiting,
+  pinImage,
+  pinWeights,
+} from '../../store/lifecycle.ts';
 import { beating } from '../beating.ts';
 import { toApplicationFailure } from '../failures.ts';
 import type { ControlActivities } from '../interfaces.ts';
@@ -96,6 +104,18 @@ async function planReplica(
   const own: EndpointSecrets = secrets
     ? vault.decrypt<EndpointSecrets>(secrets, `revision:${endpointId}:${revision}`)
     : { env: {}, registry: null };
+  const container = engine.container({
+    settings,
+    // CPUs may be promised more than once, but no engine should run more threads than there are cores.
+    instance: { ...instance, cpus: Math.min(instance.cpus, host.inventory.cpus) },
+    env: model.env,
+    command: model.command,
+    args: model.args,
+    gpus: place?.gpus ?? [],
+    servedName: model.repository,
+    task: model.task,
+  });
+  const lacked = await lackedSharedMemory(store, { endpointId, revision, before: input.number });
   return {
     replicaId: input.replicaId,
     endpointId,
@@ -103,17 +123,7 @@ async function planReplica(
     revision,
     containerName: containerName(deps.installation, input.replicaId),
     weights: weights && weights.files.length > 0 ? weights : null,
-    container: engine.container({
-      settings,
-      // CPUs may be promised more than once, but no engine should run more threads than there are cores.
-      instance: { ...instance, cpus: Math.min(instance.cpus, host.inventory.cpus) },
-      env: model.env,
-      command: model.command,
-      args: model.args,
-      gpus: place?.gpus ?? [],
-      servedName: model.repository,
-      task: model.task,
-    }),
+    container: lacked ? moreSharedMemory(container) : container,
     pinnedImage: image,
     sealed: await seal(host.public_key, {
       ...own,

@@ -146,16 +146,15 @@ describe('end to end: bad input and bad luck', function () {
         image: custom({ port: 8080 }),
         command: ['sh', '-c', `echo "${words}"; exit 1`],
       });
+    await dies('taken', 'OSError: [Errno 98] address already in use');
     await dies(
       'busy',
       'ValueError: Free memory on device (1.2/22 GiB) is less than desired GPU memory utilization',
     );
+    await dies('shared', '$(df -B1 /dev/shm | tail -n 1) RuntimeError: NCCL error in: ncclCommInitRank');
     await dies('big', 'torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.');
     assert.match(await failure('big'), /^GPU_OOM: .*Take a larger instance.*CUDA out of memory/);
-    assert.match(
-      await failure('busy'),
-      /^GPU_BUSY: .*Another process held the memory.*Free memory on device/,
-    );
+    assert.match(await failure('taken'), /^PORT_IN_USE: .*address already in use/);
     const starts = async (name: string) => {
       const rows = await query(
         installation,
@@ -164,11 +163,21 @@ describe('end to end: bad input and bad luck', function () {
       return rows.map(({ created_at }) => new Date(String(created_at)).getTime());
     };
     assert.equal((await starts('big')).length, 1);
-    const [first = 0, second = 0, third = 0, ...more] = await starts('busy');
+    const [first = 0, second = 0, third = 0, ...more] = await starts('taken');
     assert.deepEqual(more, []);
     // The delays of platform.yaml: 2 s, doubled.
     assert.ok(second - first >= 2000 && third - second >= 4000, `${second - first} ms, ${third - second} ms`);
-    for (const name of ['big', 'busy']) await installation.remove(name);
+    await says('busy', 'initializing', /^Start 1 failed; trying again in \d+ s$/);
+    // Half of the instance's memory, then all of it.
+    assert.match(await failure('shared'), /^NCCL_SHM: .*NCCL error/);
+    const sizes = await query(
+      installation,
+      `SELECT r.failure->>'logTail' AS log FROM replicas r JOIN endpoints e ON e.id = r.endpoint_id WHERE e.name = 'shared' ORDER BY r.number`,
+    );
+    const [before = 0, after = 0, ...others] = sizes.map(({ log }) => Number(String(log).split(/\s+/)[1]));
+    assert.deepEqual([after, others], [2 * before, []]);
+    assert.ok(before > 0);
+    for (const name of ['big', 'busy', 'taken', 'shared']) await installation.remove(name);
   });
 
   it('a container that never gets healthy: what its port or its route did', async () => {

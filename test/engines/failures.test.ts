@@ -106,7 +106,7 @@ const LOGS: [string, ErrorCode, string][] = [
     'BAD_ARGS',
     'ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0.',
   ],
-  ['shared memory', 'HOST_OOM', 'RuntimeError: NCCL error: unhandled system error'],
+  ['shared memory', 'NCCL_SHM', 'RuntimeError: NCCL error: unhandled system error'],
   ['allocation', 'HOST_OOM', "terminate called after throwing an instance of 'std::bad_alloc'"],
   ['disk', 'DISK_FULL', 'OSError: [Errno 28] No space left on device'],
   ['CPU', 'CPU_ISA', 'Illegal instruction (core dumped)'],
@@ -170,10 +170,10 @@ const LOGS: [string, ErrorCode, string][] = [
     'UNSUPPORTED_ARCH',
     'RuntimeError: CUDA error: no kernel image is available for execution on the device',
   ],
-  ['bus error', 'HOST_OOM', 'Fatal Python error: Bus error'],
+  ['bus error', 'NCCL_SHM', 'Fatal Python error: Bus error'],
   [
     'data loaders',
-    'HOST_OOM',
+    'NCCL_SHM',
     'ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).',
   ],
   ['eviction', 'HOST_OOM', 'Workload evicted, storage limit exceeded (100Gi)'],
@@ -238,12 +238,12 @@ const LOGS: [string, ErrorCode, string][] = [
   ],
   [
     'vLLM: communication',
-    'HOST_OOM',
+    'NCCL_SHM',
     'RuntimeError: NCCL error in: ncclCommInitRank, unhandled system error\ntorch.distributed.DistBackendError',
   ],
   [
     'vLLM: shared memory',
-    'HOST_OOM',
+    'NCCL_SHM',
     'Error while creating shared memory segment /dev/shm/nccl-x (size 9637888), error: No space left on device (28)',
   ],
   ['vLLM: bad value', 'BAD_ARGS', "vllm serve: error: argument --max-num-seqs: invalid int value: 'x'"],
@@ -443,7 +443,7 @@ describe('why a container ended', () => {
 
   it('what passes by itself is tried again, what does not is final', () => {
     const again = new Set(LOGS.map(([, code]) => code).filter((code) => ERRORS[code].retryable));
-    assert.deepEqual([...again].sort(), ['GPU_BUSY', 'GPU_LOST', 'HUB_UNREACHABLE', 'PORT_IN_USE']);
+    assert.deepEqual([...again].sort(), ['GPU_LOST', 'HUB_UNREACHABLE', 'PORT_IN_USE']);
   });
 
   it('says so when nothing was logged', () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import type { Failure } from '../../spec/errors.ts';
 import type { Desired, ReplicaView } from '../../spec/lifecycle.ts';
 import { isFinal, type ReplicaStage } from '../../spec/states.ts';
 import { countFailure, type FailureStreak } from '../../workflows/policy/failures.ts';
@@ -221,7 +222,7 @@ describe('policy: failures', () => {
 
   it('ends the streak at once when the cause will not go away by itself', () => {
     const failure = { code: 'BAD_ARGS', message: '' } as const;
-    assert.equal(countFailure(null, failed(null), failure, LIMITS, NOW).exhausted, true);
+    assert.equal(countFailure(null, failed(null), failure, LIMITS, NOW, 2).exhausted, true);
   });
 
   it('doubles the delay of failed starts up to its cap and then gives up', () => {
@@ -230,7 +231,7 @@ describe('policy: failures', () => {
     let streak: FailureStreak | null = null;
     const delays = [];
     for (let i = 0; i < 8; i += 1) {
-      streak = countFailure(streak, failed(null), failure, limits, NOW);
+      streak = countFailure(streak, failed(null), failure, limits, NOW, 2);
       delays.push(streak.nextStartAt - NOW);
     }
     assert.deepEqual(delays, [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
@@ -239,18 +240,65 @@ describe('policy: failures', () => {
 
   it('replaces a serving replica at once, and slows down when it keeps dying young', () => {
     const failure = { code: 'CONTAINER_EXITED', message: '' } as const;
-    const first = countFailure(null, failed(NOW - 1000), failure, LIMITS, NOW);
+    const first = countFailure(null, failed(NOW - 1000), failure, LIMITS, NOW, 2);
     assert.deepEqual([first.exhausted, first.nextStartAt], [false, NOW]);
-    const second = countFailure(first, failed(NOW - 1000), failure, LIMITS, NOW);
+    const second = countFailure(first, failed(NOW - 1000), failure, LIMITS, NOW, 2);
     assert.equal(second.nextStartAt, NOW + 4000);
-    const third = countFailure(second, failed(NOW - 1000), failure, LIMITS, NOW);
+    const third = countFailure(second, failed(NOW - 1000), failure, LIMITS, NOW, 2);
     assert.equal(third.exhausted, true);
+  });
+
+  describe('a cause that one more start may cure', () => {
+    const busy = { code: 'GPU_BUSY', message: '' } as const;
+    const shared = { code: 'NCCL_SHM', message: '' } as const;
+    const limits = { ...LIMITS, maxStartFailures: 9 };
+
+    it('a GPU in use is looked at once more a minute later, and is final then', () => {
+      const first = countFailure(null, failed(null), busy, limits, NOW, 2);
+      assert.deepEqual([first.exhausted, first.nextStartAt - NOW], [false, 60_000]);
+      const second = countFailure(first, { ...failed(null), number: 2 }, busy, limits, NOW, 3);
+      assert.equal(second.exhausted, true);
+    });
+
+    it('a lack of shared memory is met with more of it once, which the status says', () => {
+      const streak = countFailure(null, failed(null), shared, limits, NOW, 2);
+      const at = (...replicas: ReplicaView[]) => {
+        const { projection } = plan(desired(), { replicas, target: 1, streak }, NOW + 1);
+        return [projection.state, projection.message];
+      };
+      assert.deepEqual(at(), ['initializing', 'Start 1 failed; trying again in 2 s with more shared memory']);
+      const starting = view(2, 'initializing', { message: 'starting engine' });
+      const retry = plan(desired(), { replicas: [starting], target: 1, streak }, NOW + 2000);
+      assert.equal(retry.projection.message, 'starting engine with more shared memory');
+      const second = countFailure(streak, { ...failed(null), number: 2 }, shared, limits, NOW, 3);
+      assert.equal(second.exhausted, true);
+    });
+
+    it('a sibling that was on its way meanwhile is not that start; another cause between does not renew it', () => {
+      const fails = (streak: FailureStreak, number: number, failure: Failure, next: number) =>
+        countFailure(streak, { ...failed(null), number }, failure, limits, NOW, next);
+      const first = countFailure(null, failed(null), busy, limits, NOW, 3);
+      const sibling = fails(first, 2, busy, 3);
+      assert.equal(sibling.exhausted, false);
+      const between = fails(sibling, 3, { code: 'UNKNOWN', message: '' }, 4);
+      assert.equal(between.exhausted, false);
+      assert.equal(fails(between, 4, busy, 5).exhausted, true);
+      const minuteOfService = { ...failed(NOW - 60_000), number: 4 };
+      const anew = countFailure(between, minuteOfService, busy, limits, NOW, 5);
+      assert.deepEqual([anew.exhausted, anew.count], [false, 1]);
+    });
+
+    it('was something that passes in versions without the rule', () => {
+      let streak: FailureStreak | null = null;
+      for (let i = 0; i < 3; i += 1) streak = countFailure(streak, failed(null), busy, limits, NOW, null);
+      assert.deepEqual([streak?.exhausted, (streak?.nextStartAt ?? 0) - NOW], [false, 8000]);
+    });
   });
 
   it('does not hold a lost host against the revision', () => {
     const failure = { code: 'HOST_LOST', message: '' } as const;
-    let streak = countFailure(null, failed(null), failure, LIMITS, NOW);
-    for (let i = 0; i < 10; i += 1) streak = countFailure(streak, failed(null), failure, LIMITS, NOW);
+    let streak = countFailure(null, failed(null), failure, LIMITS, NOW, 2);
+    for (let i = 0; i < 10; i += 1) streak = countFailure(streak, failed(null), failure, LIMITS, NOW, 2);
     assert.deepEqual(
       [streak.count, streak.exhausted, streak.nextStartAt - NOW],
       [0, false, LIMITS.retryBaseMs],
@@ -260,7 +308,7 @@ describe('policy: failures', () => {
   it('forgets failures of a replica that had served for a minute', () => {
     const failure = { code: 'CONTAINER_EXITED', message: '' } as const;
     const before = { ...exhausted, revision: 1, count: 2, exhausted: false };
-    assert.equal(countFailure(before, failed(NOW - 60_000), failure, LIMITS, NOW).count, 1);
+    assert.equal(countFailure(before, failed(NOW - 60_000), failure, LIMITS, NOW, 2).count, 1);
   });
 });
 

@@ -76,7 +76,7 @@ export class Simulation {
   /** One round of the endpoint's workflow. */
   round(): Round {
     const before = adopt(this.memory, this.wish);
-    const news: News = this.#news;
+    const news: News = { ...this.#news, retriesOnce: true };
     this.#news = { woken: false, asked: null, views: [] };
     const heard = hear(before, this.wish, news, this.now);
     const next = plan(this.wish, heard, this.now);

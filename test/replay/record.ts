@@ -168,6 +168,15 @@ await scenario('failed starts, a lost container, a called-off start', {}, async 
   };
 });
 
+await scenario('a cause that one more start does not cure', {}, async (world, stage) => {
+  world.failStarts = { code: 'NCCL_SHM', retryable: false, times: 2 };
+  await stage.tell();
+  await reaches(world, 'failed');
+  await stage.replica(2).result();
+  await end(world, stage);
+  return { 'endpoint-retries-once': stage.workflowId };
+});
+
 await scenario('an update that fails, and the version before replaced', {}, async (world, stage) => {
   await stage.tell();
   await reaches(world, 'running');

@@ -120,13 +120,15 @@ const watchedFor = ({ bake }: Desired) => `watched for ${bake?.seconds ?? 0} s`;
 function wordsOfStart({ desired, current, streak, onTrial, now }: Situation): Words {
   const watched = onTrial ? `; its new revision is ${watchedFor(desired)}` : '';
   if (readyIn(current) > 0) return { state: 'running', message: `Endpoint is ready${watched}` };
+  const changed = streak?.failure.code === 'NCCL_SHM' ? ' with more shared memory' : '';
   if (streak && now < streak.nextStartAt) {
     const inSeconds = Math.ceil((streak.nextStartAt - now) / 1000);
     const what = streak.count === 0 ? 'A host was lost' : `Start ${streak.count} failed`;
-    return { state: 'initializing', message: `${what}; trying again in ${inSeconds} s` };
+    return { state: 'initializing', message: `${what}; trying again in ${inSeconds} s${changed}` };
   }
   const placed = current.find((r) => r.stage !== 'pending');
-  if (placed) return { state: 'initializing', message: placed.message || 'Endpoint is starting' };
+  if (placed)
+    return { state: 'initializing', message: `${placed.message || 'Endpoint is starting'}${changed}` };
   const waiting = current.find((r) => r.blocked);
   return { state: 'pending', message: waiting?.message ?? 'Endpoint waiting to be scheduled' };
 }

@@ -38,6 +38,8 @@ export interface News {
   views: readonly ReplicaView[];
   /** What the watch on a new revision came to; absent: nothing yet. */
   verdict?: Verdict | null;
+  /** Some causes get one more start only. False where a version that did not know that is replayed. */
+  retriesOnce: boolean;
 }
 
 /**
@@ -84,7 +86,7 @@ export function adopt(known: EndpointMemory | null, desired: Desired): EndpointM
 
 /** Takes in what replicas, gateway and autoscaler said. From zero only a request wakes, not a figure from before. */
 export function hear(memory: EndpointMemory, desired: Desired, news: News, now: number): EndpointMemory {
-  const heard = news.views.reduce((so, view) => absorb(so, desired, view, now), memory);
+  const heard = news.views.reduce((so, view) => absorb(so, desired, view, now, news.retriesOnce), memory);
   let { target } = heard;
   if (news.asked !== null && target > 0)
     target = Math.min(Math.max(news.asked, desired.minReplica), desired.maxReplica);
@@ -93,7 +95,13 @@ export function hear(memory: EndpointMemory, desired: Desired, news: News, now: 
 }
 
 /** One report of one replica. */
-function absorb(memory: EndpointMemory, desired: Desired, view: ReplicaView, now: number): EndpointMemory {
+function absorb(
+  memory: EndpointMemory,
+  desired: Desired,
+  view: ReplicaView,
+  now: number,
+  retriesOnce: boolean,
+): EndpointMemory {
   const known = memory.replicas.find((r) => r.number === view.number);
   if (!known) return memory;
   // It reached its rest after it had been asked to wake: it will say how that goes.
@@ -111,13 +119,14 @@ function absorb(memory: EndpointMemory, desired: Desired, view: ReplicaView, now
     return { ...memory, replicas, streak: settled ? { ...streak, nextStartAt: 0 } : streak };
   }
   const after = { ...memory, replicas: others };
+  const next = retriesOnce ? memory.nextNumber : null;
   if (!view.failure || known.stopping) return after;
   if (view.revision === desired.revision && memory.rejected?.revision !== view.revision)
-    return { ...after, streak: countFailure(memory.streak, view, view.failure, desired.limits, now) };
+    return { ...after, streak: countFailure(memory.streak, view, view.failure, desired.limits, now, next) };
   const onHold = memory.streak?.exhausted || memory.rejected;
   if (view.revision !== memory.stable || !onHold) return after;
   const before = memory.stableStreak ?? null;
-  return { ...after, stableStreak: countFailure(before, view, view.failure, desired.limits, now) };
+  return { ...after, stableStreak: countFailure(before, view, view.failure, desired.limits, now, next) };
 }
 
 /** The memory once a plan is carried out: who was told what, what was started, what is proven. */
