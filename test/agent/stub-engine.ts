@@ -1,6 +1,6 @@
 /**
  * A server in Perl, which every Debian image has: `/health` is always good, and what every other route does is changed by
- * signals (SIGHUP also by `STUB_MODE=bad`). SIGHUP: answered with 500. SIGUSR1: accepted and never answered. SIGUSR2: it takes memory until it is stopped.
+ * signals (SIGHUP also by `STUB_MODE=bad`). `/count/<n>` counts to n, ten numbers a second. SIGHUP: answered with 500. SIGUSR1: accepted and never answered. SIGUSR2: it takes memory until it is stopped.
  */
 export const STUB_ENGINE = [
   'perl',
@@ -31,6 +31,11 @@ while (1) {
   if ($first !~ m{/health}) {
     sleep 600 if $mode eq 'mute';
     $status = '500 Broken' if $mode eq 'bad';
+  }
+  if ($first =~ m{/count/(\d+)}) {
+    syswrite($client, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+    for my $n (1 .. $1) { syswrite($client, "$n\n"); select(undef, undef, undef, 0.1) }
+    exit 0;
   }
   syswrite($client, "HTTP/1.1 $status\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
   exit 0;
