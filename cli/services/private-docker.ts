@@ -1,19 +1,22 @@
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { waitForLock } from '../up/lock.ts';
 import { isAlive, processId } from '../up/process-id.ts';
-import { dockerClient, installDockerd, startDockerd } from './docker.ts';
+import { dockerClient, dockerVersion, installDockerd, startDockerd } from './docker.ts';
 import { exec } from './exec.ts';
 
 export interface PrivateDocker {
   /** For `DOCKER_HOST`. */
   host: string;
-  /** `kill -9` of the engine, and its next start on what it left. */
-  crash(): Promise<void>;
+  /**
+   * `kill -9` of the engine, and its next start on what it left. Its containers outlive it; the next start ends them,
+   * unless it has Docker's `live-restore`, which takes them up again.
+   */
+  crash(options?: { liveRestore?: boolean }): Promise<void>;
   /** Ends every container, the engine, and everything it made on this machine. */
   stop(): Promise<void>;
 }
@@ -57,17 +60,24 @@ async function start(dir: string, afterwards: () => Promise<void>): Promise<Priv
     ...['--pidfile', join(run, 'pid'), '-H', host],
     ...['--bridge=none', '--iptables=false', '--ip6tables=false', '--default-address-pool', pool],
   ];
-  const launch = () => startDockerd(args, join(dir, 'dockerd.log'), host);
-  let pid = await launch();
-  const crash = async () => {
+  const launch = (...more: string[]) => startDockerd([...args, ...more], join(dir, 'dockerd.log'), host);
+  const containerdFile = join(run, 'x', 'containerd', 'containerd.pid');
+  const kill = async () => {
+    const containerd = Number(await readFile(containerdFile, 'utf8'));
+    const going = [processId(pid), processId(containerd)];
     process.kill(pid, 'SIGKILL');
-    const id = processId(pid);
-    while (id && isAlive(id)) await sleep(10);
-    // Its containerd dies with it. Where nobody collects dead processes the next one would wait for that one to answer.
-    await rm(join(run, 'x/containerd/containerd.pid'), { force: true });
-    pid = await launch();
+    // The kernel ends containerd with it. Until its parent has looked, the next engine would take it for one that runs.
+    while (going.some((id) => id && isAlive(id))) await sleep(10);
+    await rm(containerdFile, { force: true });
+  };
+  let pid = await launch();
+  const crash = async ({ liveRestore = false } = {}) => {
+    await kill();
+    pid = await launch(...(liveRestore ? ['--live-restore'] : []));
   };
   const stop = async () => {
+    // Only an engine that runs can remove what it made.
+    if (!(await dockerVersion(host))) pid = await launch();
     await removeEverything(host);
     await endProcess(pid);
     await unmountBelow([run, dir]);

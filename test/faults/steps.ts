@@ -20,6 +20,8 @@ export interface Step {
   reached(scene: Scene): Promise<boolean>;
   /** What is to be there in the end; null: nothing. */
   readonly outcome: { replicas: number; ctxSize: number } | null;
+  /** Whether a container that runs at the step is to end by it. */
+  readonly ends?: true;
 }
 
 export const FIRST_CTX = 1024;
@@ -61,7 +63,7 @@ function longAnswer({ installation, name }: Scene): void {
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify({
       messages: [{ role: 'user', content: 'Tell a long story.' }],
-      max_tokens: 400,
+      max_tokens: 120,
       ignore_eos: true,
     }),
   }).then(
@@ -74,6 +76,8 @@ const one = { replicas: 1, ctxSize: FIRST_CTX };
 const updated = { replicas: 1, ctxSize: NEXT_CTX };
 const nothing = async () => true;
 const update = (scene: Scene) => put(scene, { model: { image: image(NEXT_CTX) } });
+/** Long enough that a kill meets it, and short for those who wait for its end. */
+const WATCH_SECONDS = 4;
 
 export const STEPS: readonly Step[] = [
   { name: 'create', from: 'nothing', begin: create, reached: nothing, outcome: one },
@@ -128,6 +132,7 @@ export const STEPS: readonly Step[] = [
     },
     reached: (scene) => some(scene, 'routes', "t.state = 'draining'"),
     outcome: one,
+    ends: true,
   },
   {
     name: 'stop',
@@ -135,21 +140,28 @@ export const STEPS: readonly Step[] = [
     begin: (scene) => put(scene, { compute: { scaling: scaling(1) } }),
     reached: (scene) => some(scene, 'replicas', "t.stage IN ('stopping', 'stopped')"),
     outcome: one,
+    ends: true,
   },
-  { name: 'update', from: 'one running', begin: update, reached: nothing, outcome: updated },
+  { name: 'update', from: 'one running', begin: update, reached: nothing, outcome: updated, ends: true },
   {
     name: 'rollout: surge starts',
     from: 'one running',
     begin: update,
     reached: async ({ installation, name }) => (await installation.containers(name)).length > 1,
     outcome: updated,
+    ends: true,
   },
   {
-    name: 'rollout: new one serves',
+    name: 'rollout: new one is watched',
     from: 'one running',
-    begin: update,
+    begin: (scene) =>
+      put(scene, {
+        model: { image: image(NEXT_CTX) },
+        experimentalFeatures: { bake: { seconds: WATCH_SECONDS } },
+      }),
     reached: (scene) => some(scene, 'routes', "t.state = 'ready' AND t.replica_id LIKE '%-2'"),
     outcome: updated,
+    ends: true,
   },
   {
     name: 'rollout: old one drains',
@@ -158,9 +170,17 @@ export const STEPS: readonly Step[] = [
       for (let n = 0; n < 2; n++) longAnswer(scene);
       await update(scene);
     },
-    reached: (scene) =>
-      some(scene, 'replicas', "t.number = 1 AND t.stage IN ('draining', 'stopping', 'stopped')"),
+    reached: (scene) => some(scene, 'replicas', "t.number = 1 AND t.stage = 'draining'"),
     outcome: updated,
+    ends: true,
+  },
+  {
+    name: 'rollout: old one stops',
+    from: 'one running',
+    begin: update,
+    reached: (scene) => some(scene, 'replicas', "t.number = 1 AND t.stage IN ('stopping', 'stopped')"),
+    outcome: updated,
+    ends: true,
   },
   {
     name: 'delete',
@@ -169,6 +189,15 @@ export const STEPS: readonly Step[] = [
       await scene.installation.api('DELETE', path(scene));
     },
     reached: nothing,
+    outcome: null,
+  },
+  {
+    name: 'delete: container stops',
+    from: 'one running',
+    begin: async (scene) => {
+      await scene.installation.api('DELETE', path(scene));
+    },
+    reached: (scene) => some(scene, 'replicas', "t.stage IN ('stopping', 'stopped')"),
     outcome: null,
   },
 ];
