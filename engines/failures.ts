@@ -149,7 +149,7 @@ export const FAILURE_RULES: readonly FailureRule[] = [
   {
     code: 'NCCL_SHM',
     pattern:
-      /NCCL error|ncclCommInitRank|unhandled system error|bus error|insufficient shared memory|creating shared memory segment/i,
+      /NCCL error|ncclCommInitRank|unhandled system error|bus error|insufficient shared memory|creating shared memory segment|unable to (allocate|write to file|mmap|open) .*<\/torch_|\/dev\/shm.*No space left|No space left.*\/dev\/shm/i,
     meaning:
       'The processes of the engine could not exchange data: its shared memory did not suffice, or its GPUs do not reach each other. Take an instance with more memory, or fewer GPUs.',
   },
@@ -221,10 +221,23 @@ const COMPLAINT = /(^|\s)((\w+\.)*\w*(Error|Exception)|Error): \S/;
 const WRAPPER =
   /Engine core initialization failed|EngineDeadError|EngineGenerateError|See (root cause|stack trace) above|(Shard|Webserver)(CannotStart|Failed)/i;
 
-/** The first error a log names: later ones follow from it. Null when there is none. */
+/** The first error a log names, with the root of it in Rust's chain of causes: later ones follow from it. Null when there is none. */
 export function complaintIn(log: string): string | null {
-  const line = log.split('\n').find((text) => COMPLAINT.test(text) && !WRAPPER.test(text));
-  return line === undefined ? null : sentence(line);
+  const lines = log.split('\n');
+  const at = lines.findIndex((text) => COMPLAINT.test(text) && !WRAPPER.test(text));
+  if (at < 0) return null;
+  const root = rootCause(lines.slice(at + 1));
+  return sentence(root === null ? (lines[at] ?? '') : `${lines[at]}, caused by: ${root}`);
+}
+
+/** The last of the indented lines below "Caused by:", which stands right after an error of a program in Rust. */
+function rootCause(after: readonly string[]): string | null {
+  const at = after.findIndex((text) => text.trim() !== '');
+  if (after[at]?.trim() !== 'Caused by:') return null;
+  const below = after.slice(at + 1);
+  const end = below.findIndex((text) => !/^\s+\S/.test(text));
+  const chain = end < 0 ? below : below.slice(0, end);
+  return chain.at(-1)?.replace(/^\s+(\d+: )?/, '') ?? null;
 }
 
 function byExitCode(engine: string, { exitCode, logTail }: ContainerEnd): Pick<Failure, 'code' | 'message'> {

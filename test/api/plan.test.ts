@@ -145,6 +145,21 @@ describe('api: what a request leaves open', function () {
     assert.equal(put.status, 200, JSON.stringify(put.body));
   });
 
+  it("says which of its owner's variables give way to the platform's", async () => {
+    const model = {
+      repository: 'acme/llama-8b',
+      image: { tgi: { url: 'ghcr.io/huggingface/text-generation-inference:3.3.5' } },
+      env: { MODEL_ID: '/repository', PORT: '9000', OTHER: '1' },
+      secrets: { API_KEY: 'mine' },
+    };
+    const { status, body } = await create({ name: 'gives-way', model }, '?dryRun=true');
+    assert.equal(status, 200, JSON.stringify(body));
+    assert.deepEqual(
+      body.warnings.map((text: string) => text.split(':')[0]),
+      ['model.env.PORT is left out', 'model.secrets.API_KEY is left out'],
+    );
+  });
+
   const refused: [string, object, code: string, RegExp][] = [
     [
       'a repository that is not there',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { containerOptions } from '../../activities/containers/create.ts';
 import { engineFor } from '../../engines/index.ts';
 import { imageSchema } from '../../spec/images.ts';
 import type { ContainerDescription } from '../../spec/lifecycle.ts';
@@ -31,9 +32,26 @@ function title(of: Case): string {
   return `${engineFor(of.image).engine.name}: ${of.name} (${of.model} on ${of.on})`;
 }
 
+/** Mounts and devices as Docker is asked for them. */
+function hostConfigOf(of: Case) {
+  const { engine } = engineFor(of.image);
+  const { HostConfig } = containerOptions(
+    {
+      ...{ replicaId: 'r', endpointId: 'e', workflowId: 'w', revision: 1, containerName: 'c', sealed: '' },
+      weights: null,
+      container: containerOf(of),
+      readiness: { engine: engine.name, health: null, inference: null, deadlineMs: 1 },
+    },
+    { env: {}, registry: null, hubToken: null, engineKey: 'key' },
+    { installation: 'i', networkId: 'n', address: '127.0.0.1', weightsPath: '<weights>' },
+  );
+  return HostConfig ?? {};
+}
+
 function render(of: Case): string {
   const { engine, settings } = engineFor(of.image);
   const container = containerOf(of);
+  const { Mounts, DeviceRequests, Memory = 0, CpuQuota = 0, CpuPeriod = 1 } = hostConfigOf(of);
   const health = engine.readiness(settings);
   const probe = engine.inference(settings, of.model, { task: of.task ?? null, args: of.args ?? [] });
   const lines = [
@@ -44,7 +62,15 @@ function render(of: Case): string {
       .sort()
       .map(([name, value]) => `env ${name}=${value}`),
     ...(engine.apiKeyVariable ? [`env ${engine.apiKeyVariable}=<key>`] : []),
-    `port ${container.port}, gpus ${container.gpus.join(' ') || 'none'}, shm ${container.shmBytes / MIB} MiB`,
+    `port ${container.port}, shm ${container.shmBytes / MIB} MiB, memory ${Memory / MIB} MiB, ${CpuQuota / CpuPeriod} CPUs`,
+    ...(Mounts ?? []).map(
+      ({ Type, Source, Target, ReadOnly }) =>
+        `mount ${Type} ${Source} at ${Target}, ${ReadOnly ? 'read only' : 'writable'}`,
+    ),
+    ...(DeviceRequests ?? []).map(
+      ({ Driver, DeviceIDs, Capabilities }) =>
+        `devices ${Driver} ${DeviceIDs?.join(' ')} ${JSON.stringify(Capabilities)}`,
+    ),
     ...(container.ulimits ?? []).map(({ name, soft, hard }) => `ulimit ${name} ${soft}:${hard}`),
     `health ${health ? `${health.path} within ${health.timeoutMs} ms` : 'none'}`,
     `inference ${probe ? `${probe.path} ${JSON.stringify(probe.body)}` : 'none'}`,

@@ -176,6 +176,16 @@ const LOGS: [string, ErrorCode, string][] = [
     'NCCL_SHM',
     'ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).',
   ],
+  [
+    'tensors passed between processes',
+    'NCCL_SHM',
+    'RuntimeError: unable to write to file </torch_412_3>: No space left on device (28)',
+  ],
+  [
+    'a full /dev/shm, which is no disk',
+    'NCCL_SHM',
+    "OSError: [Errno 28] No space left on device: '/dev/shm/sem.mp-1'",
+  ],
   ['eviction', 'HOST_OOM', 'Workload evicted, storage limit exceeded (100Gi)'],
   ['host memory', 'HOST_OOM', 'OSError: [Errno 12] Cannot allocate memory'],
   ['quota of the disk', 'DISK_FULL', 'OSError: [Errno 122] Disk quota exceeded'],
@@ -433,6 +443,17 @@ describe('why a container ended', () => {
 
     it('in Rust is the line that follows "Error:"', () => {
       assert.equal(complaintIn('INFO starting\nError: Could not start\n'), 'Error: Could not start');
+    });
+
+    it('in Rust comes with the root of its causes', () => {
+      const chain =
+        'Error: Could not create backend\n\nCaused by:\n    0: Could not start backend\n    1: no such device\n';
+      assert.equal(complaintIn(chain), 'Error: Could not create backend, caused by: no such device');
+      assert.equal(
+        complaintIn('Error: Could not load\n\nCaused by:\n    a broken tensor\nINFO bye\n  late'),
+        'Error: Could not load, caused by: a broken tensor',
+      );
+      assert.equal(complaintIn('Error: Could not load\n\nCaused by:\n'), 'Error: Could not load');
     });
 
     it('is none where nothing complains', () => {

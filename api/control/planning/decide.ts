@@ -3,6 +3,7 @@ import { type Choice, choose } from '../../../engines/choose/choose.ts';
 import type { EngineChoice } from '../../../engines/choose/engine.ts';
 import { modelKind } from '../../../engines/choose/kind.ts';
 import { type Capacity, type Offer, offersOf, openOffers } from '../../../engines/choose/offers.ts';
+import type { Engine } from '../../../engines/engine.ts';
 import { ENGINES, type EngineSettings, engineFor } from '../../../engines/index.ts';
 import type { Kind } from '../../../engines/tasks.ts';
 import type { ResolvedModel } from '../../../hub/client.ts';
@@ -107,7 +108,9 @@ export async function decide(
     choice,
     suited,
     unsuited,
-    warnings: [look.warning, fitWarning(choice)].filter((warning) => warning !== null),
+    warnings: [look.warning, fitWarning(choice), ...leftOut(engine, request)].filter(
+      (warning) => warning !== null,
+    ),
   };
 }
 
@@ -157,6 +160,17 @@ function fitWarning({ fit }: Choice): string | null {
   return fit && !fit.ok ? `the arithmetic says that it does not fit: ${fit.message}` : null;
 }
 
+/** Says which of the owner's variables the platform's own take the place of, unless they say the same. */
+function leftOut(engine: Pick<Engine<never>, 'ownsVariable'>, { model, secretNames }: Request): string[] {
+  const plain = Object.entries(model.env).filter(([, value]) => value !== '/repository');
+  return [
+    ...plain.map(([name]) => ['model.env', name] as const),
+    ...secretNames.map((name) => ['model.secrets', name] as const),
+  ]
+    .filter(([, name]) => engine.ownsVariable(name))
+    .map(([field, name]) => `${field}.${name} is left out: the platform sets it itself`);
+}
+
 function withoutHub(request: Request, open: readonly Offer[], why: string): Decision {
   const image = completeImage(request.image, why);
   const [offer] = open;
@@ -180,6 +194,9 @@ function withoutHub(request: Request, open: readonly Offer[], why: string): Deci
     choice: null,
     suited: [{ variant: variantOf(image).variant, reason: 'as asked for' }],
     unsuited: [],
-    warnings: [`${why}: it is asked again before the first start, and nobody checked whether the model fits`],
+    warnings: [
+      `${why}: it is asked again before the first start, and nobody checked whether the model fits`,
+      ...leftOut(engine, request),
+    ],
   };
 }

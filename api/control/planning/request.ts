@@ -16,6 +16,7 @@ export interface Request {
     instanceSize?: string | undefined;
   };
   model: { task: string | null; command: string[]; args: string[]; env: Record<string, string> };
+  secretNames: string[];
   /** The arithmetic refuses nothing (`experimentalFeatures.fitCheck: false`). */
   ignoreFit: boolean;
 }
@@ -36,6 +37,7 @@ export function requestOf(body: EndpointCreate): Request {
       args: model.args ?? [],
       env: model.env ?? {},
     },
+    secretNames: Object.keys(model.secrets ?? {}),
     ignoreFit: body.experimentalFeatures?.fitCheck === false,
   };
 }

@@ -46,6 +46,7 @@ export async function prepareUpdate(
       instanceSize: base.compute.instanceSize,
     },
     model: base.model,
+    secretNames: base.model.secretNames,
     ignoreFit: base.experimentalFeatures.fitCheck === false,
   };
   const touched = image !== undefined || needsNewContainers(seen, mergeUpdate(seen, asWritten, vendors));

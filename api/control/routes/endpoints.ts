@@ -53,7 +53,7 @@ const endpointOrPlan = z.union([planSchema, endpointWithStatus]);
 
 /** Clients of the public API show this header once per topic. */
 function warn(reply: FastifyReply, warnings: readonly string[]): void {
-  const [warning] = warnings;
+  const warning = warnings.join('; ');
   if (warning) reply.header('x-hf-warning', `model; ${headerText(warning)}`);
 }
 
