@@ -4,12 +4,19 @@ import { join } from 'node:path';
 import { eventually } from '../support/eventually.ts';
 import { docker, Installation, needsInstallation } from '../support/installation.ts';
 
-/** What can be killed: the installation's processes by their names, and the engine's container. */
-const PROCESSES = ['worker', 'agent', 'api', 'gateway', 'temporal', 'postgres'] as const;
+/**
+ * Who is killed when: the installation's processes by their names, and the engine's container. Those that have most in hand
+ * then; every process at every step is `npm run test:faults`.
+ */
+const VICTIMS = {
+  download: ['worker', 'agent'],
+  start: ['worker', 'temporal', 'container'],
+  serving: ['agent', 'api', 'gateway', 'postgres', 'container'],
+} as const;
 const WEIGHTS_BYTES = 98_362_432;
 
 /**
- * `kill -9` of everything, one at a time, at every step of a start and while serving. Whatever dies: the endpoint gets to
+ * `kill -9` of everything, one at a time, in the steps of a start and while serving. Whatever dies: the endpoint gets to
  * `running` and answers, with exactly one container, and nothing is downloaded twice.
  */
 describe('end to end: kill -9', function () {
@@ -47,7 +54,7 @@ describe('end to end: kill -9', function () {
     await installation.remove(name);
   }
 
-  for (const victim of PROCESSES) {
+  for (const victim of VICTIMS.download) {
     it(`${victim} during the download`, async () => {
       rmSync(join(installation.dir, 'data', 'agent', 'weights'), { recursive: true, force: true });
       slowHub();
@@ -64,7 +71,7 @@ describe('end to end: kill -9', function () {
     });
   }
 
-  for (const victim of [...PROCESSES, 'container'] as const) {
+  for (const victim of VICTIMS.start) {
     it(`${victim} during the start of the engine`, async () => {
       const name = newName();
       await installation.create(name);
@@ -91,7 +98,9 @@ describe('end to end: kill -9', function () {
       }
       await settles(name);
     });
+  }
 
+  for (const victim of VICTIMS.serving) {
     it(`${victim} while serving`, async () => {
       const name = newName();
       await installation.create(name);
