@@ -15,7 +15,7 @@ export interface SpanEnd {
 const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/;
 
 /**
- * One request as a span of whatever OpenTelemetry SDK the site has loaded; without one it is a span that nobody sees. Names
+ * One request, or WebSocket from its handshake to its end, as a span of whatever OpenTelemetry SDK the site has loaded; without one it is a span that nobody sees. Names
  * are those of the semantic conventions for HTTP servers and generative AI. Never a query or a header: they hold keys.
  */
 export class RequestSpan {

@@ -12,9 +12,14 @@ import type { Target } from './replicas.ts';
 import { Seek, type SeekContext } from './seek.ts';
 import { sessionOf } from './session.ts';
 import { type Endpoint, endpointKey } from './snapshot.ts';
+import { RequestSpan, withTraceparent } from './trace.ts';
 
 export interface TunnelInput {
-  readonly context: SeekContext & { readonly metrics: Metrics; readonly accessLog: AccessLog };
+  readonly context: SeekContext & {
+    readonly metrics: Metrics;
+    readonly accessLog: AccessLog;
+    readonly tracing: boolean;
+  };
   readonly req: IncomingMessage;
   readonly socket: Duplex;
   /** What the client sent after the head. */
@@ -51,10 +56,12 @@ export function tunnel(input: TunnelInput): void {
   const readBefore = socket instanceof Socket ? socket.bytesRead : 0;
   let answered = false;
   input.account.begin(beganAt);
+  const span = context.tracing ? new RequestSpan(req, endpointKey(endpoint), path, requestId) : null;
   const onStatus = (code: number) => {
     status = code;
     answered = true;
     ticket.answer();
+    span?.event('answered');
     input.account.answered(performance.now());
   };
   let dropUpstream: () => void = () => undefined;
@@ -62,7 +69,7 @@ export function tunnel(input: TunnelInput): void {
   const end = () => {
     over = true;
     const now = performance.now();
-    input.account.end(now, minuteOf(Date.now()), {
+    const ending = {
       status: status ?? 0,
       replicaId: replica ?? '',
       answered,
@@ -72,7 +79,9 @@ export function tunnel(input: TunnelInput): void {
       responseBytes: bytesWritten(socket) - bytesBefore,
       promptTokens: 0,
       completionTokens: 0,
-    });
+    };
+    input.account.end(now, minuteOf(Date.now()), ending);
+    span?.end(ending);
     if (context.accessLog.on)
       context.accessLog.note({
         method: req.method ?? '',
@@ -104,6 +113,7 @@ export function tunnel(input: TunnelInput): void {
 
   const seek = new Seek(context, endpoint, input.holdMs, {
     found: attempt,
+    held: () => span?.event('held'),
     refused: (refusal) => {
       status = ANSWERS[refusal.kind].status;
       refused = true;
@@ -121,10 +131,13 @@ export function tunnel(input: TunnelInput): void {
     if (over) return;
     ticket.send(target);
     replica = target.replicaId;
-    const headers = requestHeaders(req, requestId, input.prefix);
+    const traceparent = span?.traceparent;
+    let headers = requestHeaders(req, requestId, input.prefix);
+    if (traceparent) headers = withTraceparent(headers, traceparent);
     headers[AUTHORIZATION_AT] = target.authorization;
     headers.push('host', target.origin.host, 'connection', 'Upgrade', 'upgrade', 'websocket');
     const { hostname, port } = target.origin;
+    span?.event('sent');
     const upstream = httpRequest({ hostname, port, method: 'GET', path, headers, agent: false });
     let connected = false;
     const timer = setTimeout(() => upstream.destroy(new Error('connect timeout')), CONNECT_TIMEOUT_MS);
