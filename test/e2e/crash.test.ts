@@ -106,7 +106,8 @@ describe('end to end: kill -9', function () {
       await installation.create(name);
       await installation.until(name, 'running');
       const [container] = await installation.containers(name);
-      await installation.chat(name);
+      // The gateway may be on its way back from an earlier kill.
+      await eventually('answers', () => installation.chat(name), { timeoutMs: 60_000, everyMs: 500 });
       kill(victim, container);
       if (victim === 'container') {
         await eventually(

@@ -213,6 +213,9 @@ describe('end to end: stop, start again, stand still', function () {
     }
   }
 
+  /** Its replica reports anew to the new workflow. */
+  const isReady = async () => (await installation.get(NAME)).status.readyReplica === 1;
+
   const loseTemporalDatabase = () => {
     const folder = join(installation.dir, 'data', 'temporal');
     for (const file of readdirSync(folder)) rmSync(join(folder, file));
@@ -239,7 +242,7 @@ describe('end to end: stop, start again, stand still', function () {
     await eventually('answers', () => installation.chat(NAME), { everyMs: 200 });
     await eventually('the agent watches its host', () => watchedSince(startedAt), { timeoutMs: 30_000 });
     assert.equal(await engine(), before);
-    assert.equal((await installation.get(NAME)).status.readyReplica, 1);
+    await eventually('adopted', isReady, { timeoutMs: 60_000 });
     assert.equal((await installation.get('asleep')).status.state, 'scaledToZero');
     assert.equal((await installation.get('halted')).status.state, 'paused');
     await installation.chat('asleep');
@@ -262,7 +265,7 @@ describe('end to end: stop, start again, stand still', function () {
     // What is written now takes effect, and what ends is ended by its new workflow.
     for (const name of ['asleep', 'halted']) await installation.remove(name);
     assert.equal(await engine(), before);
-    assert.equal((await installation.get(NAME)).status.readyReplica, 1);
+    await eventually('adopted', isReady, { timeoutMs: 60_000 });
     await installation.chat(NAME);
   });
 
