@@ -37,7 +37,9 @@ const dir = await mkdtemp(join(tmpdir(), 'bench-idle-'));
 process.env.PLATFORM_YAML = await roomFor(RUNNING, dir);
 process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
 
-await measure(async (installation) => {
+await measure((installation) => idle(installation).finally(() => cluster?.stop()));
+
+async function idle(installation: Installation): Promise<boolean> {
   await sleep(SETTLE_MS);
   const empty = await cost(installation);
   const asleep = { minReplica: 0, maxReplica: 1, scaleToZeroTimeout: 60 };
@@ -83,9 +85,8 @@ await measure(async (installation) => {
     { bar: `MB for each one at zero < ${MEGABYTES_BAR}`, value: rounded(each), met: each < MEGABYTES_BAR },
   ];
   console.table(verdicts);
-  await cluster?.stop();
   return verdicts.every(({ met }) => met);
-});
+}
 
 /** The platform's file with a machine whose smallest size is as small as the stub engine, and fits so many times. */
 async function roomFor(replicas: number, dir: string): Promise<string> {

@@ -11,6 +11,7 @@ import { freePort } from '../test/support/ports.ts';
 import { startNode } from './gateway/processes.ts';
 import { Caller } from './soak/caller.ts';
 import { Engines } from './soak/engines.ts';
+import { median } from './support/stage.ts';
 
 /**
  * A gateway whose store is stopped for `OUTAGE_MINUTES` (default 5), and which never had a Temporal server: requests must be
@@ -88,8 +89,7 @@ async function outage(): Promise<boolean> {
   const revokedMs = Math.round(performance.now() - revokedAt);
   for (const caller of [before, during]) caller.close();
 
-  const p50 = ({ tally }: Caller) =>
-    tally.short.map(({ ms }) => ms).sort((a, b) => a - b)[tally.short.length >> 1] ?? 0;
+  const p50 = ({ tally }: Caller) => median(tally.short.map(({ ms }) => ms));
   const { tally } = during;
   console.table({
     'requests before and during': `${before.tally.sent} ${tally.sent}`,

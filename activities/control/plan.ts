@@ -88,17 +88,21 @@ async function planReplica(
   const { store, vault, config } = deps;
   const known = found ?? (await revisionOf(store, input.replicaId));
   const { spec, secrets, weights, image, endpointId, revision } = known;
-  const host = await store
-    .selectFrom('hosts')
-    .select(['public_key', 'inventory'])
-    .where('id', '=', input.hostId)
-    .executeTakeFirstOrThrow();
+  // At once: a request that wakes the endpoint waits for this.
+  const [host, place, lacked] = await Promise.all([
+    store
+      .selectFrom('hosts')
+      .select(['public_key', 'inventory'])
+      .where('id', '=', input.hostId)
+      .executeTakeFirstOrThrow(),
+    store
+      .selectFrom('allocations')
+      .select('gpus')
+      .where('replica_id', '=', input.replicaId)
+      .executeTakeFirst(),
+    lackedSharedMemory(store, { endpointId, revision, before: input.number }),
+  ]);
   const instance = instanceOf(deps, spec);
-  const place = await store
-    .selectFrom('allocations')
-    .select('gpus')
-    .where('replica_id', '=', input.replicaId)
-    .executeTakeFirst();
   const { model } = spec;
   const { engine, settings } = engineFor(model.image);
   const own: EndpointSecrets = secrets
@@ -115,7 +119,6 @@ async function planReplica(
     servedName: model.repository,
     task: model.task,
   });
-  const lacked = await lackedSharedMemory(store, { endpointId, revision, before: input.number });
   return {
     replicaId: input.replicaId,
     endpointId,
