@@ -1,5 +1,12 @@
 import type { Failure } from '../spec/errors.ts';
-import type { BakeSettings, Desired, Projection, ReplicaPlan, WeightsPlan } from '../spec/lifecycle.ts';
+import type {
+  BakeSettings,
+  Desired,
+  NoPlace,
+  Projection,
+  ReplicaPlan,
+  WeightsPlan,
+} from '../spec/lifecycle.ts';
 import type { ReplicaStage, Standby } from '../spec/states.ts';
 
 /**
@@ -33,9 +40,9 @@ export interface ControlActivities {
     failure?: Failure | null;
   }): Promise<void>;
   /** Finds a host with room and takes the place; says why not when there is none. */
-  reservePlace(input: ReplicaRef): Promise<{ hostId: string } | { hostId: null; message: string }>;
-  /** The same, but waits until there is room. Heartbeats. */
-  awaitPlace(input: ReplicaRef): Promise<{ hostId: string }>;
+  reservePlace(input: ReplicaRef): Promise<{ hostId: string } | NoPlace>;
+  /** The same, but waits until there is room, or until it is otherwise than told whether there could ever be. Heartbeats. */
+  awaitPlace(input: ReplicaRef & { nowhere?: boolean }): Promise<{ hostId: string } | NoPlace>;
   /** The place of a replica that rested, on its host; null when there is no room any more. */
   retakePlace(input: ReplicaRef): Promise<{ hostId: string; gpus: number[] } | null>;
   planReplica(
@@ -44,7 +51,7 @@ export interface ControlActivities {
   /** Row, place and plan in one step; no plan while there is no room. */
   prepareReplica(
     input: ReplicaRef & { number: number; revision: number; workflowId: string },
-  ): Promise<{ hostId: string; plan: ReplicaPlan } | { hostId: null; message: string }>;
+  ): Promise<{ hostId: string; plan: ReplicaPlan } | NoPlace>;
   routeIn(input: ReplicaRef & { address: string }): Promise<void>;
   /** The same in one step with the replica's stage, `running`. */
   openReplica(input: ReplicaRef & { address: string; message: string }): Promise<void>;

@@ -13,10 +13,13 @@ import { rawTimes } from './wake/raw.ts';
 /**
  * A request to a sleeping endpoint by what is kept of it, beside the same done with Docker alone, in turn. The platform's
  * own share is the time from the request to the call to Docker, plus the time from the engine being ready to the first
- * byte of the answer, less what the engine itself says it needed for that answer. Bars go by medians, in milliseconds.
+ * byte of the answer, less what the engine itself says it needed for that answer. Bars go by medians, in milliseconds, and
+ * by how much slower Docker alone is here than on the machine they were set on.
  */
 const ROUNDS = Number(process.env.BENCH_ROUNDS || 10);
 const BARS = { share: 150, overRaw: 150, frozen: 120 };
+/** `docker run` to the answer on the machine that the bars were set on. */
+const REFERENCE_RUN_MS = 489;
 const QUESTION = JSON.stringify({ messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 4 });
 
 type Rows = Record<string, number[]>;
@@ -51,20 +54,24 @@ await measure(async (installation) => {
     printRows(steps[standby]);
   }
   const of = (rows: Rows, row: string) => median(rows[row] ?? []);
+  const run = of(raw, 'docker run');
+  const slower = Math.max(run / REFERENCE_RUN_MS, 1);
+  const meets = (what: string, ms: number, bar: number) => {
+    const met = ms <= bar * slower;
+    console.log(
+      `${what}: ${Math.round(ms)} ms; bar ${bar} ms, here ${Math.round(bar * slower)} ms: ${met ? 'met' : 'MISSED'}`,
+    );
+    return met;
+  };
   return [
     meets('platform share with none', of(steps.none, 'PLATFORM SHARE'), BARS.share),
-    meets('whole wake over docker run', of(steps.none, 'IN ALL') - of(raw, 'docker run'), BARS.overRaw),
+    meets('whole wake over docker run', of(steps.none, 'IN ALL') - run, BARS.overRaw),
     meets('whole answer from frozen', of(steps.frozen, 'IN ALL'), BARS.frozen),
   ].every(Boolean);
 });
 
 function note(rows: Rows, step: string, ms: number): void {
   rows[step] = [...(rows[step] ?? []), ms];
-}
-
-function meets(what: string, ms: number, bar: number): boolean {
-  console.log(`${what}: ${Math.round(ms)} ms; bar ${bar} ms: ${ms <= bar ? 'met' : 'MISSED'}`);
-  return ms <= bar;
 }
 
 async function wakeOnce(installation: Installation, client: Client, name: StandbyMode, rows: Rows) {

@@ -67,6 +67,8 @@ export interface ReplicaView {
   failure: Failure | null;
   /** Waits for a place: no host has room for it now. */
   blocked: boolean;
+  /** No host there is could hold it, even if nothing else ran there. */
+  fitsNowhere?: boolean;
   /** Set once the endpoint has asked it to stop. */
   stopping: boolean;
   /** Set from when the endpoint has asked it to rest, in this way, until it asks it to wake. */
@@ -75,6 +77,13 @@ export interface ReplicaView {
   granted?: boolean;
   /** Its host does not answer the control plane; gateways may reach it all the same, so it keeps its route. */
   unreachable?: boolean;
+}
+
+/** No host has room for a replica; `nowhere`: nor would one if nothing else ran there. */
+export interface NoPlace {
+  hostId: null;
+  message: string;
+  nowhere?: boolean;
 }
 
 /** How one replica answered one gateway, counted since that gateway first saw it. */

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { DriverNeed, GpuDriver } from '../spec/driver.ts';
 import type { Instance } from '../spec/hardware.ts';
-import type { HostInventory } from '../spec/lifecycle.ts';
+import type { HostInventory, NoPlace } from '../spec/lifecycle.ts';
 import type { Store } from './database.ts';
 import { hostsWithDriver, wholeGpus } from './driver-hosts.ts';
 
@@ -123,17 +123,27 @@ export function roomOf(
   };
 }
 
-/** Why no host has room, in words: what is needed, and what each host has left. */
+const emptied = (host: HostRoom): HostRoom => ({ ...host, usedCpus: 0, usedMemoryBytes: 0, usedGpus: [] });
+
+/** Whether no host would have room even with nothing else on it: giving up what runs there would not help. */
+export function fitsNowhere(hosts: readonly HostRoom[], need: Need, cpuOvercommit: number): boolean {
+  return chooseHost(hosts.map(emptied), need, cpuOvercommit) === null;
+}
+
+/** Why no host has room, in words: what is needed, and what each host has left, or in all where none is large enough. */
 export function explainNoRoom(hosts: readonly HostRoom[], need: Need, cpuOvercommit: number): string {
-  const gib = (bytes: number) => Math.round((bytes / GIB) * 10) / 10;
-  const wanted = `${need.cpus} CPU, ${gib(need.memoryBytes)} GiB${need.gpus ? `, ${need.gpus} GPU` : ''}`;
+  const tenths = (value: number) => Math.round(value * 10) / 10;
+  const wanted = `${need.cpus} CPU, ${tenths(need.memoryBytes / GIB)} GiB${need.gpus ? `, ${need.gpus} GPU` : ''}`;
   if (hosts.length === 0) return `waiting for a host: none has joined (needs ${wanted})`;
-  const left = hosts.map(
+  const nowhere = fitsNowhere(hosts, need, cpuOvercommit);
+  const rooms = (nowhere ? hosts.map(emptied) : hosts).map(
     (h) =>
-      `${h.id} has ${Math.round((h.cpus * cpuOvercommit - h.usedCpus) * 10) / 10} CPU, ${gib(h.memoryBytes - h.usedMemoryBytes)} GiB` +
+      `${h.id} has ${tenths(h.cpus * cpuOvercommit - h.usedCpus)} CPU, ${tenths((h.memoryBytes - h.usedMemoryBytes) / GIB)} GiB` +
       (h.gpus.length || need.gpus ? `, ${h.gpus.length - h.usedGpus.length} GPU` : ''),
   );
-  return `waiting for room: needs ${wanted}; ${left.join('; ')} left`;
+  return nowhere
+    ? `waiting for a host that is large enough: needs ${wanted}; ${rooms.join('; ')} in all`
+    : `waiting for room: needs ${wanted}; ${rooms.join('; ')} left`;
 }
 
 /**
@@ -145,7 +155,7 @@ export function explainNoRoom(hosts: readonly HostRoom[], need: Need, cpuOvercom
 export async function reservePlace(
   store: Store,
   want: { replicaId: string; vendor: string; region: string; need: Need; cpuOvercommit: number },
-): Promise<{ hostId: string } | { hostId: null; message: string; free: FrozenReplica[] }> {
+): Promise<{ hostId: string } | (NoPlace & { free: FrozenReplica[] })> {
   return await store.transaction().execute(async (tx) => {
     const hosts = await tx
       .selectFrom('hosts')
@@ -175,7 +185,8 @@ export async function reservePlace(
     if (!place) {
       const free = chooseToFree(suited, await frozenReplicas(tx), want.need, want.cpuOvercommit);
       const why = explainNoRoom(rooms, want.need, want.cpuOvercommit);
-      return { hostId: null, message: free.length ? `${why}; freeing ${free.length} frozen` : why, free };
+      const message = free.length ? `${why}; freeing ${free.length} frozen` : why;
+      return { hostId: null, message, nowhere: fitsNowhere(suited, want.need, want.cpuOvercommit), free };
     }
     await tx
       .insertInto('allocations')

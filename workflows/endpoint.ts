@@ -121,7 +121,9 @@ class Endpoint {
     const views = this.#views.splice(0);
     const retriesOnce =
       views.some(({ failure }) => failure && retriedOnce(failure)) && patched('retries-once');
-    const news = { woken: this.#woken, asked: this.#asked, views, verdict, retriesOnce };
+    const slowCrashes =
+      views.some(({ failure, readyAt }) => failure && readyAt !== null) && patched('slow-crashes');
+    const news = { woken: this.#woken, asked: this.#asked, views, verdict, retriesOnce, slowCrashes };
     this.#woken = false;
     this.#asked = null;
     const heard = hear(this.#require(), desired, news, Date.now());

@@ -1,5 +1,5 @@
 import { patched, workflowInfo } from '@temporalio/workflow';
-import type { ReplicaPlan } from '../spec/lifecycle.ts';
+import type { NoPlace, ReplicaPlan } from '../spec/lifecycle.ts';
 import { setAttributes } from './attributes.ts';
 import { control, hub, onHost, store } from './options.ts';
 import type { ReplicaState, Serving } from './replica-state.ts';
@@ -35,24 +35,28 @@ async function prepare(state: ReplicaState): Promise<Planned> {
     { summary: 'a host with room; files, container, sealed secrets' },
     [{ ...state.ref, number, revision, workflowId }],
   );
-  if (prepared.hostId === null) return await planOn(state, await awaitPlace(state, prepared.message));
+  if (prepared.hostId === null) return await planOn(state, await awaitPlace(state, prepared));
   settleOn(state, prepared.hostId);
   return prepared;
 }
 
 async function placeAndPlan(state: ReplicaState): Promise<Planned> {
   const place = await store.reservePlace.executeWithOptions({ summary: 'a host with room' }, [state.ref]);
-  return await planOn(state, place.hostId ?? (await awaitPlace(state, place.message)));
+  return await planOn(state, place.hostId ?? (await awaitPlace(state, place)));
 }
 
-async function awaitPlace(state: ReplicaState, message: string): Promise<string> {
-  state.view.blocked = true;
-  state.report('pending', message, { tell: true });
-  const { hostId } = await control.awaitPlace.executeWithOptions({ summary: 'wait for a host with room' }, [
-    state.ref,
-  ]);
-  state.view.blocked = false;
-  return hostId;
+async function awaitPlace(state: ReplicaState, none: NoPlace): Promise<string> {
+  const { view, ref } = state;
+  let place: { hostId: string } | NoPlace = none;
+  while (place.hostId === null) {
+    const nowhere = place.nowhere === true;
+    Object.assign(view, { blocked: true, fitsNowhere: nowhere });
+    state.report('pending', place.message, { tell: true });
+    const summary = nowhere ? 'wait for a host that is large enough' : 'wait for a host with room';
+    place = await control.awaitPlace.executeWithOptions({ summary }, [{ ...ref, nowhere }]);
+  }
+  Object.assign(view, { blocked: false, fitsNowhere: false });
+  return place.hostId;
 }
 
 async function planOn(state: ReplicaState, hostId: string): Promise<Planned> {

@@ -3,6 +3,7 @@ import { engineFor } from '../../engines/index.ts';
 import type { EndpointSpec } from '../../spec/endpoint.ts';
 import { EndpointsError, errorMessage } from '../../spec/errors.ts';
 import { findInstance, type Instance } from '../../spec/hardware.ts';
+import type { NoPlace } from '../../spec/lifecycle.ts';
 import { replicaWorkflowId } from '../../spec/names.ts';
 import { type FrozenReplica, type Need, needOf, reservePlace, sweepPlaces } from '../../store/placement.ts';
 import { retakePlace } from '../../store/standby.ts';
@@ -27,13 +28,14 @@ export function placementActivities(
   return {
     reservePlace: async (ref) => {
       const place = await reserve(deps, ref.replicaId).catch(fail);
-      return place.hostId === null ? { hostId: null, message: place.message } : place;
+      return place.hostId === null ? noPlace(place) : place;
     },
-    awaitPlace: async (ref) => {
+    awaitPlace: async ({ nowhere = false, ...ref }) => {
       const told = new Map<string, number>();
       for (;;) {
         const place = await reserve(deps, ref.replicaId).catch(fail);
         if (place.hostId !== null) return place;
+        if (place.nowhere !== nowhere) return noPlace(place);
         heartbeat(place.message);
         cancellationSignal().throwIfAborted();
         await tellToGiveWay(deps, place.free, told);
@@ -65,6 +67,10 @@ export async function reserve(
     need: { ...needOf(instanceOf(deps, spec)), driver: driverOf(spec) },
     cpuOvercommit: deps.config.placement.cpuOvercommit,
   });
+}
+
+export function noPlace({ hostId, message, nowhere }: NoPlace): NoPlace {
+  return { hostId, message, ...(nowhere ? { nowhere } : {}) };
 }
 
 function fail(error: unknown): never {

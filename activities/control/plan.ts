@@ -17,7 +17,7 @@ import { toApplicationFailure } from '../failures.ts';
 import type { ControlActivities } from '../interfaces.ts';
 import { seal } from '../seal.ts';
 import type { ControlDeps } from './deps.ts';
-import { instanceOf, reserve } from './placement.ts';
+import { instanceOf, noPlace, reserve } from './placement.ts';
 import { revisionOf } from './revision.ts';
 
 /** What exactly a replica runs: the files of one commit, one container, the secrets sealed for one host. */
@@ -75,7 +75,7 @@ async function prepareReplica(
   await beginReplica(deps.store, input);
   const revision = await revisionOf(deps.store, input.replicaId);
   const place = await reserve(deps, input.replicaId, revision);
-  if (place.hostId === null) return { hostId: null, message: place.message };
+  if (place.hostId === null) return noPlace(place);
   const { hostId } = place;
   return { hostId, plan: await planReplica(deps, { ...input, hostId }, revision) };
 }

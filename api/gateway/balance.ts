@@ -1,7 +1,7 @@
 import type { Target } from './replicas.ts';
 
 /** What the choice among replicas looks at; times are milliseconds since the epoch. */
-export type Candidate = Pick<Target, 'inFlight' | 'elsewhere' | 'asideUntil' | 'ejectedUntil' | 'newSince'>;
+export type Candidate = Pick<Target, 'inFlight' | 'elsewhere' | 'aside' | 'ejectedUntil' | 'newSince'>;
 
 /** A replica is new for so long; by then its limit is beyond what one process sends to a replica. */
 const NEW_MS = 10_000;
@@ -12,11 +12,11 @@ export type Rank = typeof FIRST | typeof SECOND | typeof OUT;
 export const FIRST = 0;
 /** Only when there is no other: its answers were errors, or it is new and has enough for now. */
 export const SECOND = 1;
-/** It took no connection a moment ago. */
+/** It takes no connections. */
 export const OUT = 2;
 
 export function rank(target: Candidate, now: number): Rank {
-  if (target.asideUntil > now) return OUT;
+  if (target.aside) return OUT;
   if (target.ejectedUntil > now) return SECOND;
   const age = now - target.newSince;
   return age < NEW_MS && target.inFlight >= startLimit(age) ? SECOND : FIRST;

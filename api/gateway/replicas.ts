@@ -4,6 +4,7 @@ import type { RoutedReplica } from '../../store/snapshot.ts';
 import { Connections } from './connections.ts';
 import { RecentKeys } from './prefix.ts';
 import type { Snapshot } from './snapshot.ts';
+import { takesConnections } from './takes-connections.ts';
 
 /** A replica as this process sees it: its connections, and what it has to do with them. */
 export interface Target {
@@ -17,8 +18,8 @@ export interface Target {
   inFlight: number;
   /** Requests of other gateways on it, as they last reported. */
   elsewhere: number;
-  /** Not picked before this time (milliseconds since the epoch), because it did not take a connection. */
-  asideUntil: number;
+  /** Not picked: it did not take a connection, and has not taken one since. */
+  aside: boolean;
   /** Picked before this time only when there is no other, because it answered with errors. */
   ejectedUntil: number;
   /** Server errors in a row. */
@@ -31,8 +32,12 @@ export interface Target {
   readonly recent: RecentKeys;
 }
 
-/** A refused connection mostly means a container that is gone or not up yet; the route table tells within a moment. */
-const ASIDE_MS = 2000;
+/**
+ * One that takes no connection is mostly gone or not up yet, and the route table tells within a moment; or its host drops what is
+ * sent to it, and then a request would wait in vain. So it is tried without one, this often and this long.
+ */
+const TRY_EVERY_MS = 500;
+const TRY_MS = 1000;
 /** So many server errors in a row are no accident: an engine that fails at once has the fewest in flight of all. */
 const MAX_ERRORS = 5;
 const EJECT_MS = 10_000;
@@ -109,11 +114,24 @@ export class Replicas {
     return found;
   }
 
-  /** It took no connection. */
+  /** It took no connection: it is not picked until it takes one. */
   setAside(target: Target): void {
     count(target, true);
-    target.asideUntil = Date.now() + ASIDE_MS;
-    setTimeout(() => this.#onUsable(target.endpointId), ASIDE_MS + 1).unref();
+    if (target.aside) return;
+    target.aside = true;
+    this.#tryLater(target);
+  }
+
+  #tryLater(target: Target): void {
+    setTimeout(async () => {
+      const routed = () => this.#targets.get(target.replicaId) === target;
+      if (!routed()) return;
+      const usable = await takesConnections(target.origin, TRY_MS);
+      if (!routed()) return;
+      if (!usable) return this.#tryLater(target);
+      target.aside = false;
+      this.#onUsable(target.endpointId);
+    }, TRY_EVERY_MS).unref();
   }
 
   /** Counts a response, or its absence, as good or bad for the replica. One that keeps failing is second choice for a while. */
@@ -168,7 +186,7 @@ function open(replica: RoutedReplica, endpointId: string, newSince: number): Tar
     connections: new Connections(origin),
     inFlight: 0,
     elsewhere: 0,
-    asideUntil: 0,
+    aside: false,
     ejectedUntil: 0,
     errors: 0,
     counts: { answers: 0, errors: 0, failing: false },

@@ -5,34 +5,30 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PlatformConfig } from '../../runtime/config.ts';
 import type { Logger } from '../../runtime/log.ts';
-import { gatewayHosts } from '../../spec/domain.ts';
 import type { Store } from '../../store/database.ts';
 import type { Vault } from '../../store/secrets.ts';
 import type { RoutedEndpoint } from '../../store/snapshot.ts';
 import { AccessLog } from './access-log.ts';
-import { parseAddress } from './address.ts';
-import { addressSet, clientAddress } from './addresses.ts';
-import { admit, hopeless } from './admission.ts';
-import { declaredLength } from './body.ts';
+import { hopeless } from './admission.ts';
 import { ResponseCache } from './cache.ts';
-import { answerPreflight, corsHeaders, isPreflight } from './cors.ts';
-import { ANSWERS, bodyTooLarge, type Refusal, refuse } from './errors.ts';
+import { answerPreflight, isPreflight } from './cors.ts';
+import { Entrance } from './entrance.ts';
+import { ANSWERS, type Refusal, refuse } from './errors.ts';
+import type { ExchangeContext } from './exchange-input.ts';
 import { Feed } from './feed.ts';
 import { requestId } from './headers.ts';
 import { Hold } from './hold.ts';
-import { endpointAt, endpointOf, labelOf } from './host-names.ts';
 import { LimitShare } from './limit-share.ts';
-import { Limits, type Pass } from './limits.ts';
+import { Limits } from './limits.ts';
 import { plainServer, tlsServer } from './listener.ts';
 import { Load } from './load.ts';
-import { type Account, Meter } from './meter.ts';
+import { Meter } from './meter.ts';
 import { Metrics } from './metrics.ts';
-import { compilePolicy, type Policy } from './policy.ts';
-import { Exchange, type ExchangeContext } from './proxy.ts';
+import { compilePolicy } from './policy.ts';
+import { Exchange } from './proxy.ts';
 import { Replicas } from './replicas.ts';
 import { Reporter } from './report.ts';
-import { holdMs } from './seek.ts';
-import { type Endpoint, endpointKey, type Snapshot } from './snapshot.ts';
+import type { Snapshot } from './snapshot.ts';
 import { refuseUpgrade, tunnel } from './upgrade.ts';
 import { UsageReporter } from './usage-report.ts';
 import { type Wake, Waker } from './wake.ts';
@@ -135,7 +131,6 @@ export function createGateway(deps: GatewayDeps): Gateway {
   });
   const limits = new Limits();
   const limitShare = new LimitShare(limits, { store: deps.store, gatewayId, log });
-  const trusted = config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null;
   const compile = (endpoint: RoutedEndpoint) => compilePolicy(endpoint, config.defaults);
   const feed = new Feed({ ...deps, gatewayId, onSnapshot, compile });
   const reporter = new Reporter({
@@ -169,8 +164,8 @@ export function createGateway(deps: GatewayDeps): Gateway {
     closing: () => closing,
     leaving: () => leaving,
   };
-  const ownHosts = gatewayHosts(config);
   const hasReady = (endpointId: string) => replicas.ready(endpointId).length > 0;
+  const entrance = new Entrance({ config, snapshot: () => feed.snapshot, hasReady, limits, meter });
 
   function onSnapshot(snapshot: Snapshot): void {
     replicas.apply(snapshot);
@@ -215,38 +210,19 @@ export function createGateway(deps: GatewayDeps): Gateway {
 
   function onRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
     if (leaving) res.shouldKeepAlive = false;
-    if (req.url === '/health' && ownHost(req) === null) answerHealth(res);
-    else if (req.url === '/metrics' && ownHost(req) === null) void answerMetrics(res);
+    if (req.url === '/health' && entrance.ownHost(req) === null) answerHealth(res);
+    else if (req.url === '/metrics' && entrance.ownHost(req) === null) void answerMetrics(res);
     else onEndpointRequest(req, res, expectsContinue);
-  }
-
-  /** The key of the endpoint whose own host the request names: one below the site's domain, or its owner's. */
-  function ownHost(req: IncomingMessage): string | null {
-    const domains = feed.snapshot?.domains ?? null;
-    if (config.domain === null && domains === null) return null;
-    const { host } = req.headers;
-    const label = config.domain === null ? null : labelOf(host, config.domain);
-    if (label === null) return domains && endpointOf(host, domains, ownHosts);
-    const key = feed.snapshot ? endpointAt(label, feed.snapshot.endpoints) : null;
-    // No namespace is called so: it finds nothing, and says what was looked for.
-    return key ?? `-/${label}`;
-  }
-
-  /** The request's target, as it is by path. */
-  function targetOf(req: IncomingMessage): string {
-    const target = req.url ?? '/';
-    const key = ownHost(req);
-    return key === null || !target.startsWith('/') ? target : `/${key}${target}`;
   }
 
   function onEndpointRequest(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
     const id = requestId(req);
-    const cors = req.headers.origin === undefined ? null : corsFor(req, req.headers.origin);
+    const cors = req.headers.origin === undefined ? null : entrance.corsFor(req, req.headers.origin);
     if (cors && isPreflight(req)) {
       answerPreflight(req, res, cors);
       return;
     }
-    const wanted = check(req);
+    const wanted = entrance.check(req);
     if ('kind' in wanted) {
       refuse(res, id, wanted, cors);
       noteRefused(req, id, wanted);
@@ -271,16 +247,9 @@ export function createGateway(deps: GatewayDeps): Gateway {
     }).begin();
   }
 
-  /** Before anything is known of the caller: a browser must be able to read why it was refused. */
-  function corsFor(req: IncomingMessage, origin: string): readonly string[] | null {
-    const address = parseAddress(targetOf(req));
-    if (typeof address === 'string') return null;
-    return corsHeaders(origin, feed.snapshot?.endpoints.get(address.key)?.policy?.cors);
-  }
-
   function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const id = requestId(req);
-    const wanted = isWebSocket(req) ? check(req) : NO_SUCH_UPGRADE;
+    const wanted = isWebSocket(req) ? entrance.check(req) : NO_SUCH_UPGRADE;
     if ('kind' in wanted) {
       refuseUpgrade(socket, id, wanted);
       noteRefused(req, id, wanted);
@@ -305,41 +274,6 @@ export function createGateway(deps: GatewayDeps): Gateway {
     const nothing = { endpoint: null, replica: null, ms: 0, bytes: 0 };
     const { status } = ANSWERS[kind];
     accessLog.note({ method: req.method ?? '', ...nothing, status, requestId: id, outcome: 'refused' });
-  }
-
-  /** Everything that is decided before a request counts. */
-  function check(req: IncomingMessage): Refusal | Wanted {
-    const encoding = req.headers['transfer-encoding'];
-    if (encoding !== undefined && encoding.toLowerCase() !== 'chunked')
-      return { kind: 'badRequest', message: "the only Transfer-Encoding taken is 'chunked'" };
-    const held = holdMs(req.headers['x-scale-up-timeout'], config);
-    if (typeof held === 'string') return { kind: 'badRequest', message: held };
-    const admission = admit(
-      feed.snapshot,
-      targetOf(req),
-      req.headers.authorization,
-      () => clientAddress(req, trusted),
-      hasReady,
-    );
-    if (!admission.ok) return admission.refusal;
-    const { endpoint, path, tokenId } = admission;
-    const pass = endpoint.policy === null ? null : underLimits(req, endpoint, endpoint.policy, tokenId);
-    if (pass && 'kind' in pass) return pass;
-    const prefix = ownHost(req) === null ? `/${endpointKey(endpoint)}` : '';
-    return { endpoint, path, prefix, holdMs: held, account: meter.account(endpoint, tokenId), pass };
-  }
-
-  function underLimits(
-    req: IncomingMessage,
-    endpoint: Endpoint,
-    policy: Policy,
-    tokenId: string,
-  ): Refusal | Pass | null {
-    const { maxBodyBytes } = policy;
-    if (maxBodyBytes !== null && (declaredLength(req) ?? 0) > maxBodyBytes)
-      return bodyTooLarge(endpoint, maxBodyBytes);
-    if (policy.limits === null && policy.tokenLimits === null) return null;
-    return limits.enter(endpoint, policy, tokenId || clientAddress(req, trusted), performance.now());
   }
 
   /** 200 while the gateway can route, also when the store is away for now. */
@@ -419,16 +353,6 @@ export function createGateway(deps: GatewayDeps): Gateway {
     retire,
     stats,
   };
-}
-
-/** A request that may go to its endpoint. */
-interface Wanted {
-  readonly endpoint: Endpoint;
-  readonly path: string;
-  readonly prefix: string;
-  readonly holdMs: number;
-  readonly account: Account;
-  readonly pass: Pass | null;
 }
 
 /**

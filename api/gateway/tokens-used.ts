@@ -4,7 +4,7 @@ export interface TokensUsed {
   readonly completion: number;
 }
 
-const NO_TOKENS: TokensUsed = { prompt: 0, completion: 0 };
+export const NO_TOKENS: TokensUsed = { prompt: 0, completion: 0 };
 
 /** Chunks kept from the end of an answer: the one with the usage and the few that follow it (`[DONE]`, an empty one). */
 const LAST_CHUNKS = 4;

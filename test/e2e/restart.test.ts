@@ -84,15 +84,15 @@ describe('end to end: stop, start again, stand still', function () {
     }
   }
 
-  it('SIGTERM ends it in time; started again at once it takes up the same container', async () => {
+  it('SIGTERM ends it in time; started again at once, by npm, it takes up the same container', async () => {
     const before = await engine();
     await stopAndLook();
     const startedAt = Date.now();
-    await installation.up();
+    await installation.up('npm');
     await resumed(before, startedAt);
   });
 
-  it('takes up the same container also after a pause longer than every time-out of the watch', async () => {
+  it('npm start hands SIGTERM on; after a pause longer than every time-out of the watch the same container is taken up too', async () => {
     const before = await engine();
     await stopAndLook();
     // Longer than the silence after which a host would count as lost, had anything been there to count.
@@ -108,16 +108,6 @@ describe('end to end: stop, start again, stand still', function () {
     const startedAt = Date.now();
     await installation.up();
     await resumed(before, startedAt);
-  });
-
-  it('npm start hands SIGTERM on', async () => {
-    const before = await engine();
-    await stopAndLook();
-    const startedAt = Date.now();
-    await installation.up('npm');
-    await resumed(before, startedAt);
-    await stopAndLook();
-    await installation.up();
   });
 
   it('refuses a second instance on the same data directory in one line that names the first', async () => {

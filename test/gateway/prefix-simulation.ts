@@ -31,7 +31,7 @@ export function simulate(balancer: 'leastInFlight' | 'prefix'): Outcome {
     ...{
       inFlight: 0,
       elsewhere: 0,
-      asideUntil: 0,
+      aside: false,
       ejectedUntil: 0,
       newSince: -1e9,
       recent: new RecentKeys(),

@@ -30,7 +30,7 @@ const keyOf = (beginning: string) => {
 const replica = (inFlight: number, known: readonly number[][] = []) => {
   const recent = new RecentKeys();
   for (const keys of known) recent.remember(keys);
-  return { inFlight, elsewhere: 0, asideUntil: 0, ejectedUntil: 0, newSince: 0, recent };
+  return { inFlight, elsewhere: 0, aside: false, ejectedUntil: 0, newSince: 0, recent };
 };
 
 describe('gateway: prefix-aware balancing', () => {

@@ -9,7 +9,7 @@ import { createWorld, type RunningGateway, seesRoutes, type World } from './worl
 
 const NOW = 1_000_000;
 const replica = (replicaId: string, rest: object = {}) => ({
-  ...{ replicaId, inFlight: 0, elsewhere: 0, asideUntil: 0, ejectedUntil: 0, newSince: 0 },
+  ...{ replicaId, inFlight: 0, elsewhere: 0, aside: false, ejectedUntil: 0, newSince: 0 },
   ...rest,
 });
 const replicas = (count: number) =>

@@ -45,6 +45,8 @@ function view(number: number, stage: ReplicaStage, over: Partial<ReplicaView> = 
   };
 }
 
+const rules = (nextNumber: number | null) => ({ nextNumber, slowCrashes: true });
+
 const exhausted: FailureStreak = {
   revision: 2,
   count: 3,
@@ -113,6 +115,44 @@ describe('policy: plan', () => {
     assert.deepEqual([early.stop, early.wakeAt], [[], NOW + 3000]);
     const late = plan(desired({ revision: 2 }), { replicas, target: 1, streak: null }, NOW + 3000);
     assert.deepEqual(late.stop, [{ number: 1, reason: 'superseded' }]);
+  });
+
+  describe('of a revision that fits on no host', () => {
+    const waiting = { revision: 2, blocked: true, fitsNowhere: true, message: 'waiting for a larger host' };
+    const update = (replicas: ReplicaView[]) =>
+      plan(desired({ revision: 2 }), { replicas, target: 1, streak: null, stable: 1 }, NOW + 60_000);
+
+    it('keeps the old replica, and says what the new one waits for', () => {
+      const next = update([view(1, 'running'), view(2, 'pending', waiting)]);
+      assert.deepEqual([next.start, next.stop, next.madeRoomFor, next.wakeAt], [0, [], null, null]);
+      const { state, message, errorMessage, readyReplica } = next.projection;
+      assert.deepEqual([state, errorMessage, readyReplica], ['updateFailed', waiting.message, 1]);
+      assert.equal(message, 'Update fits on no host, and waits for one; the previous version serves on');
+    });
+
+    it('starts the revision before again when its replica is lost', () => {
+      const next = update([view(2, 'pending', waiting)]);
+      assert.deepEqual([next.start, next.revision, next.stop], [1, 1, []]);
+    });
+
+    it('goes on with the update once a host is large enough', () => {
+      const next = update([view(1, 'running'), view(2, 'initializing', { revision: 2 })]);
+      assert.deepEqual([next.start, next.stop, next.projection.state], [0, [], 'updating']);
+    });
+
+    it('waits with the words of its replica when nothing served before', () => {
+      const { start, projection } = plan(
+        desired(),
+        {
+          replicas: [view(1, 'pending', { ...waiting, revision: 1 })],
+          target: 1,
+          streak: null,
+          stable: null,
+        },
+        NOW,
+      );
+      assert.deepEqual([start, projection.state, projection.message], [0, 'pending', waiting.message]);
+    });
   });
 
   it('keeps the old revision when the new one cannot start, and says why', () => {
@@ -222,7 +262,7 @@ describe('policy: failures', () => {
 
   it('ends the streak at once when the cause will not go away by itself', () => {
     const failure = { code: 'BAD_ARGS', message: '' } as const;
-    assert.equal(countFailure(null, failed(null), failure, LIMITS, NOW, 2).exhausted, true);
+    assert.equal(countFailure(null, failed(null), failure, LIMITS, NOW, rules(2)).exhausted, true);
   });
 
   it('doubles the delay of failed starts up to its cap and then gives up', () => {
@@ -231,7 +271,7 @@ describe('policy: failures', () => {
     let streak: FailureStreak | null = null;
     const delays = [];
     for (let i = 0; i < 8; i += 1) {
-      streak = countFailure(streak, failed(null), failure, limits, NOW, 2);
+      streak = countFailure(streak, failed(null), failure, limits, NOW, rules(2));
       delays.push(streak.nextStartAt - NOW);
     }
     assert.deepEqual(delays, [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
@@ -240,11 +280,11 @@ describe('policy: failures', () => {
 
   it('replaces a serving replica at once, and slows down when it keeps dying young', () => {
     const failure = { code: 'CONTAINER_EXITED', message: '' } as const;
-    const first = countFailure(null, failed(NOW - 1000), failure, LIMITS, NOW, 2);
+    const first = countFailure(null, failed(NOW - 1000), failure, LIMITS, NOW, rules(2));
     assert.deepEqual([first.exhausted, first.nextStartAt], [false, NOW]);
-    const second = countFailure(first, failed(NOW - 1000), failure, LIMITS, NOW, 2);
+    const second = countFailure(first, failed(NOW - 1000), failure, LIMITS, NOW, rules(2));
     assert.equal(second.nextStartAt, NOW + 4000);
-    const third = countFailure(second, failed(NOW - 1000), failure, LIMITS, NOW, 2);
+    const third = countFailure(second, failed(NOW - 1000), failure, LIMITS, NOW, rules(2));
     assert.equal(third.exhausted, true);
   });
 
@@ -254,14 +294,14 @@ describe('policy: failures', () => {
     const limits = { ...LIMITS, maxStartFailures: 9 };
 
     it('a GPU in use is looked at once more a minute later, and is final then', () => {
-      const first = countFailure(null, failed(null), busy, limits, NOW, 2);
+      const first = countFailure(null, failed(null), busy, limits, NOW, rules(2));
       assert.deepEqual([first.exhausted, first.nextStartAt - NOW], [false, 60_000]);
-      const second = countFailure(first, { ...failed(null), number: 2 }, busy, limits, NOW, 3);
+      const second = countFailure(first, { ...failed(null), number: 2 }, busy, limits, NOW, rules(3));
       assert.equal(second.exhausted, true);
     });
 
     it('a lack of shared memory is met with more of it once, which the status says', () => {
-      const streak = countFailure(null, failed(null), shared, limits, NOW, 2);
+      const streak = countFailure(null, failed(null), shared, limits, NOW, rules(2));
       const at = (...replicas: ReplicaView[]) => {
         const { projection } = plan(desired(), { replicas, target: 1, streak }, NOW + 1);
         return [projection.state, projection.message];
@@ -270,35 +310,37 @@ describe('policy: failures', () => {
       const starting = view(2, 'initializing', { message: 'starting engine' });
       const retry = plan(desired(), { replicas: [starting], target: 1, streak }, NOW + 2000);
       assert.equal(retry.projection.message, 'starting engine with more shared memory');
-      const second = countFailure(streak, { ...failed(null), number: 2 }, shared, limits, NOW, 3);
+      const second = countFailure(streak, { ...failed(null), number: 2 }, shared, limits, NOW, rules(3));
       assert.equal(second.exhausted, true);
     });
 
     it('a sibling that was on its way meanwhile is not that start; another cause between does not renew it', () => {
       const fails = (streak: FailureStreak, number: number, failure: Failure, next: number) =>
-        countFailure(streak, { ...failed(null), number }, failure, limits, NOW, next);
-      const first = countFailure(null, failed(null), busy, limits, NOW, 3);
+        countFailure(streak, { ...failed(null), number }, failure, limits, NOW, rules(next));
+      const first = countFailure(null, failed(null), busy, limits, NOW, rules(3));
       const sibling = fails(first, 2, busy, 3);
       assert.equal(sibling.exhausted, false);
       const between = fails(sibling, 3, { code: 'UNKNOWN', message: '' }, 4);
       assert.equal(between.exhausted, false);
       assert.equal(fails(between, 4, busy, 5).exhausted, true);
       const minuteOfService = { ...failed(NOW - 60_000), number: 4 };
-      const anew = countFailure(between, minuteOfService, busy, limits, NOW, 5);
+      const anew = countFailure(between, minuteOfService, busy, limits, NOW, rules(5));
       assert.deepEqual([anew.exhausted, anew.count], [false, 1]);
     });
 
     it('was something that passes in versions without the rule', () => {
       let streak: FailureStreak | null = null;
-      for (let i = 0; i < 3; i += 1) streak = countFailure(streak, failed(null), busy, limits, NOW, null);
+      for (let i = 0; i < 3; i += 1)
+        streak = countFailure(streak, failed(null), busy, limits, NOW, rules(null));
       assert.deepEqual([streak?.exhausted, (streak?.nextStartAt ?? 0) - NOW], [false, 8000]);
     });
   });
 
   it('does not hold a lost host against the revision', () => {
     const failure = { code: 'HOST_LOST', message: '' } as const;
-    let streak = countFailure(null, failed(null), failure, LIMITS, NOW, 2);
-    for (let i = 0; i < 10; i += 1) streak = countFailure(streak, failed(null), failure, LIMITS, NOW, 2);
+    let streak = countFailure(null, failed(null), failure, LIMITS, NOW, rules(2));
+    for (let i = 0; i < 10; i += 1)
+      streak = countFailure(streak, failed(null), failure, LIMITS, NOW, rules(2));
     assert.deepEqual(
       [streak.count, streak.exhausted, streak.nextStartAt - NOW],
       [0, false, LIMITS.retryBaseMs],
@@ -308,7 +350,40 @@ describe('policy: failures', () => {
   it('forgets failures of a replica that had served for a minute', () => {
     const failure = { code: 'CONTAINER_EXITED', message: '' } as const;
     const before = { ...exhausted, revision: 1, count: 2, exhausted: false };
-    assert.equal(countFailure(before, failed(NOW - 60_000), failure, LIMITS, NOW, 2).count, 1);
+    assert.equal(countFailure(before, failed(NOW - 60_000), failure, LIMITS, NOW, rules(2)).count, 1);
+  });
+
+  describe('replicas that each serve for minutes before they die', () => {
+    const failure = { code: 'CONTAINER_EXITED', message: '' } as const;
+    const die = (streak: FailureStreak | null, servedMs: number, slowCrashes = true) =>
+      countFailure(streak, failed(NOW - servedMs), failure, LIMITS, NOW, { nextNumber: 2, slowCrashes });
+
+    it('are replaced ever later, and never given up', () => {
+      let streak: FailureStreak | null = null;
+      const delays: number[] = [];
+      for (let i = 0; i < 8; i += 1) {
+        streak = die(streak, 70_000);
+        assert.deepEqual([streak.count, streak.exhausted], [1, false]);
+        delays.push(streak.nextStartAt - NOW);
+      }
+      assert.deepEqual(delays, [0, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+      const { projection } = plan(desired(), { replicas: [], target: 1, streak }, NOW);
+      assert.match(projection.message, /^8 replicas in a row have died.*trying again in 60 s/);
+    });
+
+    it('are given up only for deaths within a minute', () => {
+      let streak = die(die(null, 70_000), 70_000);
+      for (let i = 2; i <= LIMITS.maxStartFailures; i += 1) {
+        streak = die(streak, 1000);
+        assert.deepEqual([streak.count, streak.exhausted], [i, i === LIMITS.maxStartFailures]);
+      }
+    });
+
+    it('begin anew after ten minutes of service, and in versions without the rule after one', () => {
+      const many = die(die(die(null, 70_000), 70_000), 70_000);
+      assert.equal(die(many, 600_000).nextStartAt, NOW);
+      assert.equal(die(many, 70_000, false).nextStartAt, NOW);
+    });
   });
 });
 

@@ -136,7 +136,14 @@ describe('policy: what is known of revisions', () => {
     hear(
       memory,
       desired(),
-      { woken: false, asked: null, views: [], verdict: { revision, failure }, retriesOnce: true },
+      {
+        woken: false,
+        asked: null,
+        views: [],
+        verdict: { revision, failure },
+        retriesOnce: true,
+        slowCrashes: true,
+      },
       NOW,
     );
 
@@ -156,7 +163,7 @@ describe('policy: what is known of revisions', () => {
   it('holds failures of the revision that serves again against that one, not against the one rolled back', () => {
     const failed = { ...view(1, 1, 'failed'), failure: { code: 'UNKNOWN', message: 'killed' } as const };
     const rejected = { ...say(updated, FAILURE), replicas: [view(1, 1), view(2, 2)] };
-    const news = { woken: false, asked: null, views: [failed], retriesOnce: true };
+    const news = { woken: false, asked: null, views: [failed], retriesOnce: true, slowCrashes: true };
     const heard = hear(rejected, desired(), news, NOW);
     assert.deepEqual([heard.stableStreak?.revision, heard.streak], [1, null]);
   });
@@ -208,7 +215,12 @@ function rollsOut(s: { target: number; verdictAt: number; good: boolean; deaths:
     watchedFor = trialled ? watchedFor + 1 : 0;
     const over = trialled && watchedFor > s.verdictAt && !memory.rejected && memory.approved !== 2;
     const verdict = over ? { revision: 2, failure: s.good ? null : FAILURE } : null;
-    memory = hear(memory, wish, { woken: false, asked: null, views: [], verdict, retriesOnce: true }, now);
+    memory = hear(
+      memory,
+      wish,
+      { woken: false, asked: null, views: [], verdict, retriesOnce: true, slowCrashes: true },
+      now,
+    );
     const ready = (of: EndpointMemory) => of.replicas.filter((r) => r.stage === 'running' && !r.stopping);
     const before = ready(memory).length;
     memory = carryOut(memory, plan(wish, { ...memory, stable: memory.stable ?? null }, now), now);

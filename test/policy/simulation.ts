@@ -49,6 +49,8 @@ export class Simulation {
   places: number;
   /** Revisions whose replicas fail to start, and by what. */
   readonly bad = new Map<number, ErrorCode>();
+  /** Revisions that fit on no host. */
+  readonly large = new Set<number>();
   projection: Projection | null = null;
   /** Replicas whose end waits for no host any more. */
   readonly #abandoned = new Set<number>();
@@ -76,7 +78,7 @@ export class Simulation {
   /** One round of the endpoint's workflow. */
   round(): Round {
     const before = adopt(this.memory, this.wish);
-    const news: News = { ...this.#news, retriesOnce: true };
+    const news: News = { ...this.#news, retriesOnce: true, slowCrashes: true };
     this.#news = { woken: false, asked: null, views: [] };
     const heard = hear(before, this.wish, news, this.now);
     const next = plan(this.wish, heard, this.now);
@@ -122,9 +124,18 @@ export class Simulation {
     if (replica.stopping || !isStarting(replica.stage)) return;
     if (replica.stage === 'pending') {
       const taken = this.real.filter((r) => r !== replica && r.hostId !== null).length;
-      if (replica.hostId === null && taken >= this.places)
+      if (replica.hostId === null && this.large.has(replica.revision))
+        this.#tell(replica, { blocked: true, fitsNowhere: true, message: 'waiting for a host' });
+      else if (replica.hostId === null && taken >= this.places)
         this.#tell(replica, { blocked: true, message: 'waiting for room' });
-      else this.#tell(replica, { stage: 'downloading', hostId: 'h', blocked: false, stageSince: this.now });
+      else
+        this.#tell(replica, {
+          stage: 'downloading',
+          hostId: 'h',
+          blocked: false,
+          fitsNowhere: false,
+          stageSince: this.now,
+        });
       return;
     }
     const cause = this.bad.get(replica.revision);
@@ -191,7 +202,7 @@ export class Simulation {
       const { plan: next } = this.round();
       const underWay = this.real.filter((r) => r.stage === 'draining' || (isStarting(r.stage) && !r.blocked));
       if (next.start === 0 && next.stop.length === 0 && underWay.length === 0 && next.wakeAt === null) {
-        const waiting = this.real.filter((r) => r.blocked);
+        const waiting = this.real.filter((r) => r.blocked && !r.fitsNowhere);
         const taken = this.real.filter((r) => r.hostId !== null).length;
         if (waiting.length === 0 || taken >= this.places) return true;
       }

@@ -207,6 +207,23 @@ await scenario('no room, then one by one', {}, async (world, stage) => {
   return { 'endpoint-no-room': stage.workflowId, 'replica-waited-for-room': stage.replica(2).workflowId };
 });
 
+await scenario('an update that fits on no host, until one has joined', {}, async (world, stage) => {
+  await stage.tell();
+  await reaches(world, 'running');
+  world.tooLarge = true;
+  world.wish({ revision: 2 });
+  await stage.tell();
+  await reaches(world, 'updateFailed');
+  // What served dies: it is started again, where it has its place already.
+  await stage.replica(1).signal(containerLost, { code: 'UNKNOWN', message: 'killed' });
+  await eventually('the version before waits too', () => world.projection?.readyReplica === 0);
+  world.tooLarge = false;
+  await eventually('revision 2 serves', () => [...world.routes].some((id) => id.endsWith('-2')));
+  await reaches(world, 'running');
+  await end(world, stage);
+  return { 'endpoint-too-large': stage.workflowId, 'replica-too-large': stage.replica(2).workflowId };
+});
+
 await scenario(
   'updates that are watched: good, rolled back, superseded, not started',
   { bake: { seconds: 3600, requests: 500, maxErrorPercent: 5 } },

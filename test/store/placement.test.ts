@@ -3,7 +3,13 @@ import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import type { HostInventory } from '../../spec/lifecycle.ts';
 import { beginReplica, releaseReplica } from '../../store/lifecycle.ts';
-import { chooseHost, explainNoRoom, type HostRoom, reservePlace } from '../../store/placement.ts';
+import {
+  chooseHost,
+  explainNoRoom,
+  fitsNowhere,
+  type HostRoom,
+  reservePlace,
+} from '../../store/placement.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 
 const GIB = 1024 ** 3;
@@ -92,12 +98,25 @@ describe('placement: choosing a host', () => {
   });
 
   it('says what is needed and what is left', () => {
-    const need = { cpus: 8, memoryBytes: 16 * GIB, gpus: 0 };
+    const need = { cpus: 8, memoryBytes: 8 * GIB, gpus: 0 };
     assert.equal(
       explainNoRoom([room({ usedCpus: 1 })], need, 2),
-      'waiting for room: needs 8 CPU, 16 GiB; a has 7 CPU, 8 GiB left',
+      'waiting for room: needs 8 CPU, 8 GiB; a has 7 CPU, 8 GiB left',
     );
     assert.match(explainNoRoom([], need, 1), /none has joined/);
+  });
+
+  it('tells a host that is full from hosts that are all too small, and says what these have', () => {
+    const need = { cpus: 4, memoryBytes: 8 * GIB, gpus: 2 };
+    const full = room({ id: 'b', gpus: [0, 1], usedGpus: [0], usedMemoryBytes: GIB });
+    assert.equal(fitsNowhere([room({}), full], need, 1), false);
+    const small = room({ gpus: [0], usedGpus: [0], usedCpus: 2 });
+    assert.equal(fitsNowhere([small], need, 1), true);
+    assert.equal(
+      explainNoRoom([small], need, 1),
+      'waiting for a host that is large enough: needs 4 CPU, 8 GiB, 2 GPU; a has 4 CPU, 8 GiB, 1 GPU in all',
+    );
+    assert.equal(fitsNowhere([], need, 1), true);
   });
 });
 

@@ -197,6 +197,25 @@ describe('workflows: an endpoint', () => {
     await finish();
   });
 
+  it('keeps what serves while an update waits for a host that is large enough, and updates when one has joined', async () => {
+    await play({ maxReplica: 1 });
+    await state('running');
+    world.tooLarge = true;
+    world.wish({ revision: 2 });
+    await stage.tell();
+    await state('updateFailed');
+    const { message, errorMessage, readyReplica } = world.projection ?? {};
+    assert.match(message ?? '', /fits on no host.*serves on$/);
+    assert.match(errorMessage ?? '', /large enough/);
+    assert.equal(readyReplica, 1);
+    assert.ok([...world.routes].every((id) => id.endsWith('-1')));
+
+    world.tooLarge = false;
+    await state('running');
+    assert.ok([...world.routes].every((id) => id.endsWith('-2')));
+    await finish();
+  });
+
   it('resolves the model first when the write could not', async () => {
     await play({ pinned: false });
     await state('running');

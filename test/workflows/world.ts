@@ -40,6 +40,8 @@ export class World {
   fired: { namespace: string; name: string; wake: boolean } | null = null;
   /** Places on the host. */
   room = 10;
+  /** While set, no host is large enough for a replica that has no place yet. */
+  tooLarge = false;
   /** While set, `waitReady` does not return. */
   slowReady = false;
   /** What comes of a trial: a failure, or null when all is well; undefined while it goes on. */
@@ -88,6 +90,8 @@ export class World {
       const placed = this.alive.filter((id) => this.#placed.has(id)).length;
       const own = this.#placed.get(replicaId);
       if (own) return { hostId: own };
+      if (this.tooLarge)
+        return { hostId: null, message: 'waiting for a host that is large enough', nowhere: true } as const;
       if (placed < this.room) {
         const hostId = this.hostState === 'lost' ? this.spareHostId : this.hostId;
         if (hostId) {
@@ -119,10 +123,10 @@ export class World {
       beginReplica: async ({ replicaId }) => void this.stages.set(replicaId, 'pending'),
       reportReplica: async ({ replicaId, stage }) => void this.stages.set(replicaId, stage),
       reservePlace: async ({ replicaId }) => place(replicaId),
-      awaitPlace: async ({ replicaId }) => {
+      awaitPlace: async ({ replicaId, nowhere = false }) => {
         for (;;) {
           const got = place(replicaId);
-          if (got.hostId !== null) return got;
+          if (got.hostId !== null || this.tooLarge !== nowhere) return got;
           heartbeat();
           await Context.current().sleep(50);
         }

@@ -27,6 +27,8 @@ export interface Situation {
   lost: boolean;
   /** A replica of the wanted revision that has found no room for a while. */
   blocked: ReplicaView | null;
+  /** One that fits on no host there is, while none of its revision serves and another revision can. */
+  homeless: ReplicaView | null;
   /** The wanted revision has not proved itself yet; `trial`: and old replicas serve meanwhile. */
   onTrial: boolean;
   trial: boolean;
@@ -66,7 +68,7 @@ export function describeRunning(s: Situation): Projection {
   const failure = rolledBack ? s.rejected?.failure : s.streak?.failure;
   const { state, message } = rolledBack
     ? ROLLED_BACK
-    : s.lost
+    : s.lost || s.homeless
       ? wordsOfLost(s)
       : s.old.length > 0
         ? wordsOfUpdate(s)
@@ -74,7 +76,7 @@ export function describeRunning(s: Situation): Projection {
   return {
     state,
     message: `${message}${besides(s.unreachable)}`,
-    errorMessage: failure ? causeOf(failure) : null,
+    errorMessage: failure ? causeOf(failure) : (s.homeless?.message ?? null),
     readyReplica: readyIn(s.current) + readyIn(s.old),
     targetReplica: s.target,
     observedGeneration: s.desired.generation,
@@ -93,14 +95,12 @@ const ROLLED_BACK: Words = {
   message: 'Update rolled back, its answers were errors; the previous version serves on',
 };
 
-function wordsOfLost({ current, old, fallback, fallbackStreak }: Situation): Words {
+function wordsOfLost({ current, old, fallback, fallbackStreak, lost }: Situation): Words {
+  const what = lost ? 'Update failed to start' : 'Update fits on no host, and waits for one';
   if (readyIn(current) + readyIn(old) > 0)
-    return { state: 'updateFailed', message: 'Update failed to start; the previous version serves on' };
+    return { state: 'updateFailed', message: `${what}; the previous version serves on` };
   if (fallback !== null && !fallbackStreak?.exhausted)
-    return {
-      state: 'updateFailed',
-      message: 'Update failed to start; the previous version is starting again',
-    };
+    return { state: 'updateFailed', message: `${what}; the previous version is starting again` };
   return { state: 'failed', message: 'Endpoint failed to start' };
 }
 
@@ -123,14 +123,18 @@ function wordsOfStart({ desired, current, streak, onTrial, now }: Situation): Wo
   const changed = streak?.failure.code === 'NCCL_SHM' ? ' with more shared memory' : '';
   if (streak && now < streak.nextStartAt) {
     const inSeconds = Math.ceil((streak.nextStartAt - now) / 1000);
-    const what = streak.count === 0 ? 'A host was lost' : `Start ${streak.count} failed`;
-    return { state: 'initializing', message: `${what}; trying again in ${inSeconds} s${changed}` };
+    return { state: 'initializing', message: `${what(streak)}; trying again in ${inSeconds} s${changed}` };
   }
   const placed = current.find((r) => r.stage !== 'pending');
   if (placed)
     return { state: 'initializing', message: `${placed.message || 'Endpoint is starting'}${changed}` };
   const waiting = current.find((r) => r.blocked);
   return { state: 'pending', message: waiting?.message ?? 'Endpoint waiting to be scheduled' };
+}
+
+function what({ count, crashes }: FailureStreak): string {
+  if (crashes !== undefined) return `${crashes} replicas in a row have died, each within minutes`;
+  return count === 0 ? 'A host was lost' : `Start ${count} failed`;
 }
 
 function readyIn(replicas: readonly ReplicaView[]): number {

@@ -38,8 +38,9 @@ export interface News {
   views: readonly ReplicaView[];
   /** What the watch on a new revision came to; absent: nothing yet. */
   verdict?: Verdict | null;
-  /** Some causes get one more start only. False where a version that did not know that is replayed. */
+  /** The rules for failures; false where a version that did not know the rule is replayed. */
   retriesOnce: boolean;
+  slowCrashes: boolean;
 }
 
 /**
@@ -86,7 +87,7 @@ export function adopt(known: EndpointMemory | null, desired: Desired): EndpointM
 
 /** Takes in what replicas, gateway and autoscaler said. From zero only a request wakes, not a figure from before. */
 export function hear(memory: EndpointMemory, desired: Desired, news: News, now: number): EndpointMemory {
-  const heard = news.views.reduce((so, view) => absorb(so, desired, view, now, news.retriesOnce), memory);
+  const heard = news.views.reduce((so, view) => absorb(so, desired, view, now, news), memory);
   let { target } = heard;
   if (news.asked !== null && target > 0)
     target = Math.min(Math.max(news.asked, desired.minReplica), desired.maxReplica);
@@ -100,7 +101,7 @@ function absorb(
   desired: Desired,
   view: ReplicaView,
   now: number,
-  retriesOnce: boolean,
+  { retriesOnce, slowCrashes }: News,
 ): EndpointMemory {
   const known = memory.replicas.find((r) => r.number === view.number);
   if (!known) return memory;
@@ -119,14 +120,14 @@ function absorb(
     return { ...memory, replicas, streak: settled ? { ...streak, nextStartAt: 0 } : streak };
   }
   const after = { ...memory, replicas: others };
-  const next = retriesOnce ? memory.nextNumber : null;
+  const rules = { nextNumber: retriesOnce ? memory.nextNumber : null, slowCrashes };
   if (!view.failure || known.stopping) return after;
   if (view.revision === desired.revision && memory.rejected?.revision !== view.revision)
-    return { ...after, streak: countFailure(memory.streak, view, view.failure, desired.limits, now, next) };
+    return { ...after, streak: countFailure(memory.streak, view, view.failure, desired.limits, now, rules) };
   const onHold = memory.streak?.exhausted || memory.rejected;
   if (view.revision !== memory.stable || !onHold) return after;
   const before = memory.stableStreak ?? null;
-  return { ...after, stableStreak: countFailure(before, view, view.failure, desired.limits, now, next) };
+  return { ...after, stableStreak: countFailure(before, view, view.failure, desired.limits, now, rules) };
 }
 
 /** The memory once a plan is carried out: who was told what, what was started, what is proven. */

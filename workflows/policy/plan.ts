@@ -59,7 +59,7 @@ export function plan(desired: Desired, observed: Observed, now: number): Plan {
   if (observed.target === 0) return stopAll(wanted, alive, 'scaledToZero');
   const streak = back === null ? observed.streak : (observed.stableStreak ?? null);
   const situation = assess(wanted, alive, { ...observed, streak }, now);
-  return situation.lost ? holdOn(situation) : rollOrScale(situation);
+  return situation.lost || situation.homeless ? holdOn(situation) : rollOrScale(situation);
 }
 
 function stopAll(
@@ -105,6 +105,9 @@ const isReady = (r: ReplicaView) => r.stage === 'running' && !r.unreachable;
 /** Its container is stopped when its host answers again, which may be never: nothing waits for that but the replica. */
 const awaitsHost = (r: ReplicaView) => r.stopping && r.unreachable === true;
 
+/** Waits for a host that is large enough: the room of another one would not help it. */
+const isHomeless = (r: ReplicaView) => r.blocked && r.fitsNowhere === true;
+
 function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now: number): Situation {
   const awake = alive.filter((r) => !r.stopping && !r.resting);
   const unreachable = awake.filter((r) => r.unreachable);
@@ -116,6 +119,7 @@ function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now:
     .map((r) => r.revision);
   const stable = observed.stable === null && served.length > 0 ? Math.max(...served) : observed.stable;
   const fallback = stable != null && stable !== desired.revision ? stable : null;
+  const others = old.length > 0 || fallback !== null;
   const onTrial = isOnTrial(desired, { ...observed, stable: fallback });
   const blocked = current.find((r) => r.blocked && now - r.stageSince >= SURGE_PATIENCE_MS) ?? null;
   return {
@@ -131,8 +135,9 @@ function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now:
     fallback,
     fallbackStreak: fallback !== null ? (observed.stableStreak ?? null) : null,
     // A revision that serves already and whose next replica fails has not failed as an update.
-    lost: streak?.exhausted === true && (old.length > 0 || fallback !== null || !current.some(isReady)),
+    lost: streak?.exhausted === true && (others || !current.some(isReady)),
     blocked,
+    homeless: others && !current.some(isReady) ? (current.find(isHomeless) ?? null) : null,
     onTrial,
     trial: onTrial && old.length > 0,
     rejected: observed.rejected ?? null,
@@ -193,10 +198,14 @@ function rollOrScale(s: Situation): Plan {
   };
 }
 
-/** The wanted revision cannot start: keeps what serves, and replaces what it loses by the revision that served before. */
+/**
+ * The wanted revision cannot start, or fits on no host there is: keeps what serves, and replaces what it loses by the
+ * revision that served before. One that waits for a larger host goes on waiting.
+ */
 function holdOn(s: Situation): Plan {
   const { desired, target, current, old, resting, alive, fallback, fallbackStreak, now } = s;
-  const all = [...current, ...old];
+  const homeless = current.filter(isHomeless);
+  const all = [...current.filter((r) => !isHomeless(r)), ...old];
   const ready = all.filter(isReady).length;
   const ceiling = desired.maxReplica + SURGE - alive.length;
   const held =
@@ -206,7 +215,10 @@ function holdOn(s: Situation): Plan {
   return {
     ...nothing(fallback ?? desired.revision),
     start,
-    stop: [...replacedIn(s, ready), ...stops([...resting, ...surplusOf(all, target)], 'scaledDown')],
+    stop: [
+      ...replacedIn(s, ready),
+      ...stops([...resting, ...homeless.slice(s.lost ? 0 : 1), ...surplusOf(all, target)], 'scaledDown'),
+    ],
     proven: fallback,
     projection: describeRunning(s),
     wakeAt: fallbackStreak?.exhausted ? null : earliest(now, [fallbackStreak?.nextStartAt]),

@@ -53,6 +53,11 @@ const EVENTS: readonly Event[] = [
     w.write({ revision: w.wish.revision + 1 });
     w.bad.set(w.wish.revision, CAUSES[pick % 2] ?? 'UNKNOWN');
   },
+  (w) => {
+    w.write({ revision: w.wish.revision + 1 });
+    w.large.add(w.wish.revision);
+  },
+  (w) => w.large.clear(),
   (w, pick) => w.write({ minReplica: pick % 3, maxReplica: Math.max(1, (pick % 3) + (pick % 2)) }),
   (w) => w.write({}),
   (w, pick) => {
@@ -104,7 +109,11 @@ function check(world: Simulation, { before, plan, projection }: Round, was: Coun
   assert.equal(memory.nextNumber, before.nextNumber + plan.start);
   if (plan.start > 0) {
     assert.ok(wish.phase === 'running' && before.target > 0, 'starts although it should rest');
-    assert.ok(plan.revision === wish.revision || before.streak?.exhausted, 'starts an old revision');
+    const homeless = before.replicas.some((r) => r.revision === wish.revision && r.fitsNowhere);
+    assert.ok(
+      plan.revision === wish.revision || before.streak?.exhausted || homeless,
+      'starts an old revision',
+    );
   }
   // Told to stop once, and only what is there.
   for (const { number, reason } of plan.stop) {
@@ -134,7 +143,7 @@ function check(world: Simulation, { before, plan, projection }: Round, was: Coun
   const open = Math.min(before.target, was.routed);
   assert.ok(routed >= open - given, `${routed} of ${open} stay open`);
   if (plan.madeRoomFor !== null)
-    assert.ok(before.replicas.some((r) => r.number === plan.madeRoomFor && r.blocked));
+    assert.ok(before.replicas.some((r) => r.number === plan.madeRoomFor && r.blocked && !r.fitsNowhere));
   // What readers see is what is.
   assert.equal(projection.readyReplica, serving);
   if (projection.state === 'running') assert.ok(serving > 0);
@@ -165,9 +174,14 @@ function checkSettled(world: Simulation): void {
     );
     return;
   }
+  const homeless = real.some((r) => r.fitsNowhere);
+  if (homeless && projection.state === 'pending') {
+    assert.equal(memory.stable, null, 'waits although another revision could serve');
+    return;
+  }
   assert.equal(world.serving.length, memory.target);
   if (projection.state === 'updateFailed') {
-    assert.ok(memory.streak?.exhausted);
+    assert.ok(memory.streak?.exhausted || homeless);
     return;
   }
   assert.equal(projection.state, 'running');
