@@ -4,19 +4,19 @@ import { join } from 'node:path';
 import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { bare, type Contender, haproxy, nginx, ours, REPLICAS, rustRouters } from './gateway/contenders.ts';
-import { MEASURES, type Measures, measureOnce } from './gateway/measures.ts';
+import { MEASURES, type Measures, STEPS } from './gateway/measures.ts';
 import { accepts, has, installMissing, pinSelf, startNode } from './gateway/processes.ts';
 import { median } from './support/stage.ts';
 
 /**
  * The gateway beside other proxies, in interleaved rounds: proxies on core 0, load and upstream on core 1. Milliseconds
- * where a column says nothing else; `× bare` are medians of the ratios of each round. `BENCH_ROUNDS` (default 5) and
- * `BENCH_SECONDS` (default 3, per load) say how long, `BENCH_ONLY=ours,nginx` which are compared with the bare proxy.
+ * where a column says nothing else; `× bare` are medians of the ratios of each round. `BENCH_ROUNDS` (default 15) and
+ * `BENCH_SECONDS` (default 1, per load) say how long, `BENCH_ONLY=ours,nginx` which are compared with the bare proxy.
  */
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
+const SECONDS = Number(process.env.BENCH_SECONDS ?? 1);
 /** Until the compiler has seen to all that is hot: tens of thousands of requests. */
-const WARM_SECONDS = Number(process.env.BENCH_WARM_SECONDS ?? 8);
+const WARM_SECONDS = Number(process.env.BENCH_WARM_SECONDS ?? 12);
 const ONLY = process.env.BENCH_ONLY?.split(',');
 const LOAD_CORE = 1;
 
@@ -89,11 +89,14 @@ async function rounds(): Promise<Map<string, Measures[]>> {
   const results = new Map<string, Measures[]>(contenders.map(({ name }) => [name, []]));
   // The first one warms up and counts for nothing.
   for (let round = 0; round <= ROUNDS; round += 1) {
-    for (const contender of contenders) {
-      const seconds = round === 0 ? WARM_SECONDS : SECONDS;
-      const measures = await measureOnce(contender, { seconds, dir, upstreamPort });
-      if (round > 0) results.get(contender.name)?.push(measures);
-    }
+    const seconds = round === 0 ? WARM_SECONDS : SECONDS;
+    const measured = new Map(contenders.map(({ name }) => [name, {} as Measures]));
+    for (const step of STEPS)
+      for (const contender of contenders) {
+        const found = await step(contender, { seconds, dir, upstreamPort });
+        Object.assign(measured.get(contender.name) ?? {}, found);
+      }
+    if (round > 0) for (const [name, measures] of measured) results.get(name)?.push(measures);
   }
   return results;
 }

@@ -25,36 +25,46 @@ const STREAMS = { count: 100, chunks: 75, everyMs: 20 };
 const MANY_STREAMS = { count: 200, chunks: 50, everyMs: 20 };
 const ABORTS = 5;
 
-export async function measureOnce(
-  contender: Contender,
-  { seconds, dir, upstreamPort }: { seconds: number; dir: string; upstreamPort: number },
-): Promise<Measures> {
-  const { target, process } = contender;
-  const cpuBefore = process ? cpuSeconds(process.pid) : 0;
-  const many = await wrk(target, { connections: 64, seconds, dir });
-  const cpu = process ? cpuSeconds(process.pid) - cpuBefore : Number.NaN;
-  const one = await wrk(target, { connections: 1, seconds, dir });
-  const constant = await constantRate(target, RATE, seconds);
-  const chunks = await streams(target, STREAMS);
-  const manyChunks = await streams(target, MANY_STREAMS);
-  const first = await firstChunks(target, STREAMS.count);
-  const aborts: number[] = [];
-  for (let i = 0; i < ABORTS; i += 1) aborts.push(await abort(target, upstreamPort));
-  return {
-    'req/s': many.perSecond,
-    'CPU µs/req': (cpu * 1e6) / (many.perSecond * seconds),
-    'p99 64': many.p99Ms,
-    'p50 1': one.p50Ms,
-    'p99 1': one.p99Ms,
-    'p50 1k/s': quantile(constant, 0.5),
-    'chunk p50': quantile(chunks, 0.5),
-    'chunk p99': quantile(chunks, 0.99),
-    'chunk p99 200': quantile(manyChunks, 0.99),
-    'first p50': quantile(first, 0.5),
-    abort: quantile(aborts, 0.5),
-    'RSS MB': process ? rssMegabytes(process.pid) : Number.NaN,
-  };
+export interface Conditions {
+  /** Per load. */
+  seconds: number;
+  dir: string;
+  upstreamPort: number;
 }
+
+type Step = (contender: Contender, conditions: Conditions) => Promise<Partial<Measures>>;
+
+/** What is measured, one after the other: of all contenders the same within moments, because a machine changes its speed. */
+export const STEPS: readonly Step[] = [
+  async ({ target, process }, { seconds, dir }) => {
+    const before = process ? cpuSeconds(process.pid) : 0;
+    const many = await wrk(target, { connections: 64, seconds, dir });
+    const cpu = process ? cpuSeconds(process.pid) - before : Number.NaN;
+    const cpuPerRequest = (cpu * 1e6) / (many.perSecond * seconds);
+    return { 'req/s': many.perSecond, 'CPU µs/req': cpuPerRequest, 'p99 64': many.p99Ms };
+  },
+  async ({ target }, { seconds, dir }) => {
+    const one = await wrk(target, { connections: 1, seconds, dir });
+    return { 'p50 1': one.p50Ms, 'p99 1': one.p99Ms };
+  },
+  async ({ target }, { seconds }) => ({
+    'p50 1k/s': quantile(await constantRate(target, RATE, seconds), 0.5),
+  }),
+  async ({ target }) => {
+    const chunks = await streams(target, STREAMS);
+    return {
+      'chunk p50': quantile(chunks, 0.5),
+      'chunk p99': quantile(chunks, 0.99),
+      'first p50': quantile(await firstChunks(target, STREAMS.count), 0.5),
+    };
+  },
+  async ({ target }) => ({ 'chunk p99 200': quantile(await streams(target, MANY_STREAMS), 0.99) }),
+  async ({ target, process }, { upstreamPort }) => {
+    const aborts: number[] = [];
+    for (let i = 0; i < ABORTS; i += 1) aborts.push(await abort(target, upstreamPort));
+    return { abort: quantile(aborts, 0.5), 'RSS MB': process ? rssMegabytes(process.pid) : Number.NaN };
+  },
+];
 
 export function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b);

@@ -90,6 +90,8 @@ describe('workflows: a long life', function () {
         runs.add(runId);
         assert.ok(historyLength < EVENTS_LIMIT, `${historyLength} events after ${made} transitions`);
         assert.ok(historySize < BYTES_LIMIT, `${historySize} bytes after ${made} transitions`);
+        // Of an hour's run one wants to hear.
+        if (made % 1000 === 0) console.log(`${made} transitions, ${runs.size} runs, ${historySize} bytes`);
         if (made >= TRANSITIONS / 10 && heapBefore === 0) heapBefore = process.memoryUsage().heapUsed;
       }
       assert.ok(runs.size > 1, 'it rolled over');
