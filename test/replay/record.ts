@@ -154,6 +154,8 @@ await scenario('failed starts, a lost container, a called-off start', {}, async 
     .signal(containerLost, { code: 'CONTAINER_EXITED', message: 'exit 137', exitCode: 137 });
   await eventually('replaced', () => [...world.routes].some((id) => id.endsWith('-3')));
   await stage.replica(2).result();
+  // Before it has said so, an update would take it for one on its way, and call it off.
+  await eventually('it is known to serve', () => world.projection?.readyReplica === 1);
   world.slowReady = true;
   world.wish({ revision: 2 });
   await stage.tell();
