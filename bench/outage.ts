@@ -8,7 +8,7 @@ import { ask, bearer } from '../test/gateway/client.ts';
 import { createWorld } from '../test/gateway/world.ts';
 import { eventually } from '../test/support/eventually.ts';
 import { freePort } from '../test/support/ports.ts';
-import { startNode } from './gateway/processes.ts';
+import { startGateway } from './gateway/gateway.ts';
 import { Caller } from './soak/caller.ts';
 import { Engines } from './soak/engines.ts';
 import { median } from './support/stage.ts';
@@ -36,17 +36,10 @@ for (let n = 0; n < 3; n++) await engines.add();
 const lockedEngines = new Engines(world, locked);
 await lockedEngines.add();
 const token = await world.token();
-const port = await freePort();
-const gateway = startNode(0, join(import.meta.dirname, '../api/gateway/worker.ts'), [], {
-  DATABASE_URL: postgres.url,
-  ENDPOINTS_SECRET_KEY: world.secretKey,
-  ENDPOINTS_DATA_DIR: dir,
-  GATEWAY_PORT: String(port),
-  TEMPORAL_ADDRESS: '127.0.0.1:1',
-});
+const gateway = await startGateway(0, { databaseUrl: postgres.url, secretKey: world.secretKey, dir });
+const { port } = gateway;
 let met = false;
 try {
-  await new Promise((resolve) => gateway.child.once('message', resolve));
   met = await outage();
 } finally {
   await gateway.stop();

@@ -6,9 +6,9 @@ import { drainState } from '../store/routes.ts';
 import { ask } from '../test/gateway/client.ts';
 import { createWorld } from '../test/gateway/world.ts';
 import { eventually } from '../test/support/eventually.ts';
-import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
-import { rssMegabytes, startNode } from './gateway/processes.ts';
+import { startGateway } from './gateway/gateway.ts';
+import { rssMegabytes } from './gateway/processes.ts';
 import { Caller } from './soak/caller.ts';
 import { Engines } from './soak/engines.ts';
 import { median } from './support/stage.ts';
@@ -33,17 +33,10 @@ const world = await createWorld();
 const endpoint = await world.addEndpoint();
 const engines = new Engines(world, endpoint);
 for (let n = 0; n < ENGINES; n++) await engines.add();
-const port = await freePort();
-const gateway = startNode(0, join(import.meta.dirname, '../api/gateway/worker.ts'), [], {
-  DATABASE_URL: world.db.url,
-  ENDPOINTS_SECRET_KEY: world.secretKey,
-  ENDPOINTS_DATA_DIR: dir,
-  GATEWAY_PORT: String(port),
-  TEMPORAL_ADDRESS: '127.0.0.1:1',
-});
+const gateway = await startGateway(0, { databaseUrl: world.db.url, secretKey: world.secretKey, dir });
+const { port } = gateway;
 let met = false;
 try {
-  await new Promise((resolve) => gateway.child.once('message', resolve));
   met = await soak();
 } finally {
   await gateway.stop();

@@ -29,10 +29,15 @@ export interface EntranceDeps {
 /** A request that may go to its endpoint. */
 export interface Wanted {
   readonly endpoint: Endpoint;
+  /** Path and query for the engine. */
   readonly path: string;
+  /** What stood before it, where the engine does not see it; '' when the endpoint has a host of its own. */
   readonly prefix: string;
+  /** How long it may wait for a replica, in milliseconds. */
   readonly holdMs: number;
+  /** Of the endpoint and the caller's token. */
   readonly account: Account;
+  /** Null when the endpoint has no limits. */
   readonly pass: Pass | null;
 }
 

@@ -1,37 +1,26 @@
 import { request as httpRequest, type IncomingMessage, STATUS_CODES } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { AccessLog } from './access-log.ts';
+import type { Wanted } from './entrance.ts';
 import { ANSWERS, answerOf, type Refusal } from './errors.ts';
+import type { ExchangeContext } from './exchange-input.ts';
 import { AUTHORIZATION_AT, requestHeaders, responseHeaders } from './headers.ts';
-import type { Pass } from './limits.ts';
 import type { Ticket } from './load.ts';
-import { type Account, minuteOf } from './meter.ts';
-import type { Metrics } from './metrics.ts';
+import { minuteOf } from './meter.ts';
 import type { Target } from './replicas.ts';
 import { Seek, type SeekContext } from './seek.ts';
 import { sessionOf } from './session.ts';
-import { type Endpoint, endpointKey } from './snapshot.ts';
+import { endpointKey } from './snapshot.ts';
 import { RequestSpan, withTraceparent } from './trace.ts';
 
-export interface TunnelInput {
-  readonly context: SeekContext & {
-    readonly metrics: Metrics;
-    readonly accessLog: AccessLog;
-    readonly tracing: boolean;
-  };
+export interface TunnelInput extends Wanted {
+  readonly context: Pick<ExchangeContext, keyof SeekContext | 'metrics' | 'accessLog' | 'tracing'>;
   readonly req: IncomingMessage;
   readonly socket: Duplex;
   /** What the client sent after the head. */
   readonly head: Buffer;
-  readonly endpoint: Endpoint;
-  readonly path: string;
-  readonly prefix: string;
   readonly requestId: string;
   readonly ticket: Ticket;
-  readonly account: Account;
-  readonly pass: Pass | null;
-  readonly holdMs: number;
 }
 
 const CONNECT_TIMEOUT_MS = 5000;

@@ -5,6 +5,7 @@ import { createWorld, type World } from '../../test/gateway/world.ts';
 import { eventually } from '../../test/support/eventually.ts';
 import { freePort } from '../../test/support/ports.ts';
 import { completion, PATH, type Target } from './client.ts';
+import { startGateway } from './gateway.ts';
 import { accepts, has, type Started, startNode, startPinned } from './processes.ts';
 
 /** One row of the table. */
@@ -37,19 +38,9 @@ export async function ours(
   const endpoint = await world.addEndpoint({ type: 'private' });
   for (const port of upstreamPorts) await world.addReplica(endpoint, `127.0.0.1:${port}`);
   const token = await world.token();
-  const port = await freePort();
-  const process = startNode(PROXY_CORE, file('../../api/gateway/worker.ts'), [], {
-    DATABASE_URL: world.db.url,
-    ENDPOINTS_SECRET_KEY: world.secretKey,
-    ENDPOINTS_DATA_DIR: dir,
-    GATEWAY_PORT: String(port),
-    TEMPORAL_ADDRESS: '127.0.0.1:1',
-  });
-  const ready = new Promise((resolve) => process.child.once('message', resolve));
-  const ended = new Promise((resolve) => process.child.once('exit', resolve));
-  if ((await Promise.race([ready, ended.then(() => 'ended')])) === 'ended')
-    throw new Error('the gateway did not start: what it said is above');
-  const target = { port, prefix: endpoint.path, headers: [`authorization: Bearer ${token}`] };
+  const { url: databaseUrl } = world.db;
+  const process = await startGateway(PROXY_CORE, { databaseUrl, secretKey: world.secretKey, dir });
+  const target = { port: process.port, prefix: endpoint.path, headers: [`authorization: Bearer ${token}`] };
   return { name: 'ours', target, process, world, close: () => world.close() };
 }
 

@@ -41,7 +41,8 @@ export async function startTemporalCluster(): Promise<TemporalCluster> {
   ) as Record<(typeof SERVICES)[number], [number, number]>;
   await writeFile(join(dir, 'cluster.yaml'), stringify(configuration(new URL(postgres.url), ports, dir)));
   await writeFile(join(dir, 'dynamic.yaml'), stringify(dynamicConfig()));
-  const args = ['--config', dir, '--env', 'cluster', '--allow-no-auth', 'start'];
+  // The folder of the configuration is looked for below the root.
+  const args = ['--root', dir, '--config', '.', '--env', 'cluster', '--allow-no-auth', 'start'];
   const child = spawn(join(bin, 'server'), args, { stdio: ['ignore', 'ignore', 'inherit'] });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const stop = async () => {
