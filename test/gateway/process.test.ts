@@ -50,17 +50,24 @@ describe('gateway: process', () => {
     return run;
   }
 
-  it('serves, says that it is ready, and ends in order on SIGTERM', async () => {
-    const upstream = await startUpstream((_req, res) => setTimeout(() => res.end('slow'), 300));
-    const endpoint = await world.addEndpoint();
-    await world.addReplica(endpoint, upstream.address);
+  /** One that routes for the world, on a port of its own. */
+  async function serving(env: Record<string, string> = {}) {
     const port = await freePort();
     const run = start({
       DATABASE_URL: world.db.url,
       GATEWAY_PORT: String(port),
       ENDPOINTS_SECRET_KEY: world.secretKey,
+      ...env,
     });
-    await eventually('ready', () => run.ready);
+    await eventually('ready', () => run.ready, STARTS);
+    return { run, port };
+  }
+
+  it('serves, says that it is ready, and ends in order on SIGTERM', async () => {
+    const upstream = await startUpstream((_req, res) => setTimeout(() => res.end('slow'), 300));
+    const endpoint = await world.addEndpoint();
+    await world.addReplica(endpoint, upstream.address);
+    const { run, port } = await serving();
     const asked = ask(port, endpoint.path);
     await eventually('under way', () => upstream.requests.length === 1);
     run.child.kill('SIGTERM');
@@ -75,13 +82,7 @@ describe('gateway: process', () => {
     const upstream = await startUpstream((_req, res) => res.end('ok'));
     const endpoint = await world.addEndpoint();
     await world.addReplica(endpoint, upstream.address);
-    const port = await freePort();
-    const run = start({
-      DATABASE_URL: world.db.url,
-      GATEWAY_PORT: String(port),
-      ENDPOINTS_SECRET_KEY: world.secretKey,
-    });
-    await eventually('ready', () => run.ready, STARTS);
+    const { run, port } = await serving();
     const counted = async () => {
       const span = { from: new Date(Date.now() - 3_600_000), to: new Date(Date.now() + 60_000) };
       const usage = await usageByToken(world.db.store, endpoint.id, span);
@@ -106,12 +107,12 @@ describe('gateway: process', () => {
     for (const until = performance.now() + 4000; performance.now() < until; await sleep(20))
       moments.push(await lostMs(performance.now()));
     asking = false;
-    const [serving] = listened(run);
-    assert.ok(serving);
+    const [pid] = listened(run);
+    assert.ok(pid);
     const killedAt = performance.now();
-    process.kill(serving, 'SIGKILL');
+    process.kill(pid, 'SIGKILL');
     await caller;
-    await eventually('ended', () => !runs(serving));
+    await eventually('ended', () => !runs(pid));
     agent.destroy();
     // A busy machine may stop a process for a while, but not at one moment in ten.
     const late = moments.filter((ms) => ms > 1000);
@@ -175,14 +176,7 @@ describe('gateway: process', () => {
       const endpoint = await world.addEndpoint();
       await world.addReplica(endpoint, upstream.address);
       path = endpoint.path;
-      port = await freePort();
-      run = start({
-        DATABASE_URL: world.db.url,
-        GATEWAY_PORT: String(port),
-        GATEWAY_PROCESSES: '2',
-        ENDPOINTS_SECRET_KEY: world.secretKey,
-      });
-      await eventually('ready', () => run.ready, STARTS);
+      ({ run, port } = await serving({ GATEWAY_PROCESSES: '2' }));
     });
     after(() => upstream.close());
 
