@@ -42,7 +42,8 @@ describe('workflows: a long life', function () {
           return (
             projection?.state === state &&
             projection.readyReplica === replicas &&
-            containers.size === replicas
+            containers.size === replicas &&
+            [...world.routes].every((id) => world.revisions.get(id) === revision)
           );
         },
         { timeoutMs: EACH_MS, everyMs: 5 },

@@ -17,6 +17,8 @@ export class World {
   readonly stages = new Map<string, ReplicaStage>();
   readonly containers = new Set<string>();
   readonly routes = new Set<string>();
+  /** Of replicas, by id. */
+  readonly revisions = new Map<string, number>();
   /** Containers at rest. */
   readonly resting = new Map<string, Standby>();
   /** While set, the host lacks weights or image. */
@@ -120,7 +122,10 @@ export class World {
         this.calls.push('remove');
         this.desired = null;
       },
-      beginReplica: async ({ replicaId }) => void this.stages.set(replicaId, 'pending'),
+      beginReplica: async ({ replicaId, revision }) => {
+        this.stages.set(replicaId, 'pending');
+        this.revisions.set(replicaId, revision);
+      },
       reportReplica: async ({ replicaId, stage }) => void this.stages.set(replicaId, stage),
       reservePlace: async ({ replicaId }) => place(replicaId),
       awaitPlace: async ({ replicaId, nowhere = false }) => {
@@ -135,7 +140,8 @@ export class World {
         ...planOf(replicaId, endpointId, workflowId),
         pinnedImage: this.pinned.get(1) ?? null,
       }),
-      prepareReplica: async ({ replicaId, endpointId, workflowId }) => {
+      prepareReplica: async ({ replicaId, endpointId, workflowId, revision }) => {
+        this.revisions.set(replicaId, revision);
         const at = place(replicaId);
         if (at.hostId === null) return at;
         const plan = planOf(replicaId, endpointId, workflowId);
