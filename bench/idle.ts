@@ -74,8 +74,8 @@ async function idle(installation: Installation): Promise<boolean> {
   console.table(table('percent'));
   console.log('resident memory, MB');
   console.table(table('megabytes'));
-  const percent = of(sleeping, 'all', 'percent') - of(empty, 'all', 'percent');
-  const each = (of(sleeping, 'all', 'megabytes') - of(empty, 'all', 'megabytes')) / ASLEEP;
+  const percent = added(empty, sleeping, 'percent');
+  const each = added(empty, sleeping, 'megabytes') / ASLEEP;
   const verdicts = [
     {
       bar: `CPU of those at zero < ${CPU_BAR_PERCENT} %`,
@@ -150,6 +150,12 @@ function attempt(read: () => number): number {
 function of(cost: Cost, name: string, what: keyof Cost[string]): number {
   if (name !== 'all') return cost[name]?.[what] ?? 0;
   return Object.values(cost).reduce((sum, row) => sum + row[what], 0);
+}
+
+/** What 1,000 that sleep add to the processes that are ours: a cluster of Temporal is the site's, with caches as it likes. */
+function added(from: Cost, to: Cost, what: keyof Cost[string]): number {
+  const total = (cost: Cost) => of(cost, 'all', what) - (cluster ? of(cost, 'temporal', what) : 0);
+  return total(to) - total(from);
 }
 
 function rounded(value: number): number {
