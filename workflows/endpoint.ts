@@ -121,8 +121,7 @@ class Endpoint {
     const views = this.#views.splice(0);
     const retriesOnce =
       views.some(({ failure }) => failure && retriedOnce(failure)) && patched('retries-once');
-    const slowCrashes =
-      views.some(({ failure, readyAt }) => failure && readyAt !== null) && patched('slow-crashes');
+    const slowCrashes = views.some(({ failure }) => failure) && patched('slow-crashes');
     const news = { woken: this.#woken, asked: this.#asked, views, verdict, retriesOnce, slowCrashes };
     this.#woken = false;
     this.#asked = null;

@@ -123,7 +123,10 @@ function wordsOfStart({ desired, current, streak, onTrial, now }: Situation): Wo
   const changed = streak?.failure.code === 'NCCL_SHM' ? ' with more shared memory' : '';
   if (streak && now < streak.nextStartAt) {
     const inSeconds = Math.ceil((streak.nextStartAt - now) / 1000);
-    return { state: 'initializing', message: `${what(streak)}; trying again in ${inSeconds} s${changed}` };
+    return {
+      state: 'initializing',
+      message: `${wordsOfStreak(streak)}; trying again in ${inSeconds} s${changed}`,
+    };
   }
   const placed = current.find((r) => r.stage !== 'pending');
   if (placed)
@@ -132,7 +135,7 @@ function wordsOfStart({ desired, current, streak, onTrial, now }: Situation): Wo
   return { state: 'pending', message: waiting?.message ?? 'Endpoint waiting to be scheduled' };
 }
 
-function what({ count, crashes }: FailureStreak): string {
+function wordsOfStreak({ count, crashes }: FailureStreak): string {
   if (crashes !== undefined) return `${crashes} replicas in a row have died, each within minutes`;
   return count === 0 ? 'A host was lost' : `Start ${count} failed`;
 }
