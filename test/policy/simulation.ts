@@ -202,7 +202,8 @@ export class Simulation {
       const { plan: next } = this.round();
       const underWay = this.real.filter((r) => r.stage === 'draining' || (isStarting(r.stage) && !r.blocked));
       if (next.start === 0 && next.stop.length === 0 && underWay.length === 0 && next.wakeAt === null) {
-        const waiting = this.real.filter((r) => r.blocked && !r.fitsNowhere);
+        // What has been told that it fits nowhere, and would fit by now, is told so at its next step.
+        const waiting = this.real.filter((r) => r.blocked && !this.large.has(r.revision));
         const taken = this.real.filter((r) => r.hostId !== null).length;
         if (waiting.length === 0 || taken >= this.places) return true;
       }
