@@ -69,6 +69,7 @@ export async function reserve(
   });
 }
 
+/** What a workflow is told: without the replicas that have to go, and as before 0.4 where there could be a place. */
 export function noPlace({ hostId, message, nowhere }: NoPlace): NoPlace {
   return { hostId, message, ...(nowhere ? { nowhere } : {}) };
 }
