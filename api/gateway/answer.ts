@@ -7,17 +7,8 @@ import { ANSWERS, type Refusal, refuse } from './errors.ts';
 import type { ExchangeInput } from './exchange-input.ts';
 import { OWN_HEADERS, responseHeaders } from './headers.ts';
 import { AnswerEnds, NO_TOKENS, type TokensUsed } from './tokens-used.ts';
+import type { ResponseHead } from './upstream/response-parser.ts';
 import { errorEvent, WaitingStream, wantsEventStream } from './waiting.ts';
-
-/** The head of an engine's answer. */
-export interface EngineHead {
-  readonly status: number;
-  readonly statusMessage: string | undefined;
-  readonly headers: Record<string, string | string[] | undefined>;
-  /** Name, value, name, value, as they came. */
-  readonly raw: readonly (Buffer | string)[];
-  readonly replicaId: string;
-}
 
 /** Of an answer that is no event stream, where one had begun already: more of it says no more. */
 const MAX_INSTEAD_BYTES = 64 * 1024;
@@ -87,17 +78,16 @@ export class Answer {
   }
 
   /** An engine answers, to a request that had been held for so long; null: it was not. */
-  start({ status, statusMessage, headers, raw, replicaId }: EngineHead, heldMs: number | null): void {
+  start(head: ResponseHead, replicaId: string, heldMs: number | null): void {
     const { res, requestId } = this.#in;
-    const type = String(headers['content-type']);
-    const encoded = headers['content-encoding'] !== undefined;
+    const { status, statusMessage, contentType, encoded } = head;
+    const events = contentType.startsWith('text/event-stream');
     if (this.#waiting?.began) {
-      if (status !== 200 || encoded || !type.startsWith('text/event-stream')) this.#instead = [];
+      if (status !== 200 || encoded || !events) this.#instead = [];
     } else {
-      const engines = responseHeaders(raw, requestId, replicaId);
+      const engines = responseHeaders(head.headers, requestId, replicaId);
       if (this.cacheKey !== null) {
-        if (mayKeep(status, headers))
-          this.#recording = new Recording(this.cacheKey, status, engines.slice(OWN_HEADERS));
+        if (mayKeep(head)) this.#recording = new Recording(this.cacheKey, status, engines.slice(OWN_HEADERS));
         engines.push('x-cache', 'MISS');
       }
       const out = this.#head(engines, heldMs);
@@ -107,8 +97,8 @@ export class Answer {
     }
     this.#begin(status, performance.now());
     if (!encoded) {
-      this.#eventStream = type.startsWith('text/event-stream');
-      if (status < 300 && (this.#eventStream || type.startsWith('application/json')))
+      this.#eventStream = events;
+      if (status < 300 && (events || contentType.startsWith('application/json')))
         this.#ends = new AnswerEnds();
     }
     // What the client reads is one, whatever came from the engine.

@@ -1,13 +1,7 @@
-/** An attempt that brought no byte of an answer. */
-export interface FailedAttempt {
-  /** undici's or the system's. */
-  readonly code: unknown;
-  /** It had a connection, so that an engine may have read something of the request. */
-  readonly started: boolean;
-  /** One that had been used before. */
-  readonly reusedConnection: boolean;
-  /** Something came from the engine, though no head of an answer. */
-  readonly received: boolean;
+import type { CallFailure } from './upstream/connection.ts';
+
+/** An attempt that brought no head of an answer. */
+export interface FailedAttempt extends Pick<CallFailure, 'kind' | 'reused' | 'received'> {
   /** The body can be sent once more. */
   readonly replayable: boolean;
 }
@@ -26,17 +20,16 @@ export class Attempts {
   #deaths = 0;
 
   /**
-   * Without a connection the request did nothing: the search for a replica goes on, and knows when to end. When the
-   * connections were closed under it, or the engine closed a connection that had been idle and most likely never read
+   * Without a connection the request did nothing: the search for a replica goes on, and knows when to end. When no more
+   * requests were taken for the replica, or the engine closed a connection that had been idle and most likely never read
    * the request, it is repeated. Otherwise the replica died with it: that is tried elsewhere once, so that a dying
    * replica costs no answer, and no more often, so that a request which kills engines does not kill them all.
    */
-  failed({ code, started, reusedConnection, received, replayable }: FailedAttempt): Verdict {
-    const poolClosed = code === 'UND_ERR_CLOSED' || code === 'UND_ERR_DESTROYED';
-    if (!started && !poolClosed) return 'elsewhere';
-    const closedByEngine = code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE';
-    if (started && (!closedByEngine || received || !replayable)) return 'giveUp';
-    const harmless = !started || reusedConnection;
+  failed({ kind, reused, received, replayable }: FailedAttempt): Verdict {
+    if (kind === 'noConnection') return 'elsewhere';
+    if (kind === 'garbled') return 'giveUp';
+    if (kind === 'lost' && (received || !replayable)) return 'giveUp';
+    const harmless = kind === 'closed' || reused;
     if (harmless && this.#retries < MAX_RETRIES) {
       this.#retries += 1;
       return 'repeat';

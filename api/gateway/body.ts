@@ -9,7 +9,7 @@ export interface RequestBody {
   readonly received: number;
   /** May be sent more than once. */
   readonly replayable: boolean;
-  /** What to hand to undici; the same object at every call. */
+  /** What to send; the same object at every call. */
   open(): Buffer | Readable | null;
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Endpoint } from './snapshot.ts';
+import type { ResponseHead } from './upstream/response-parser.ts';
 
 /** An answer that can be given again. */
 export interface CachedAnswer {
@@ -66,6 +67,7 @@ export class ResponseCache {
 
 /** Of a request's headers, those an answer may depend on. */
 const TELLING = ['accept', 'accept-encoding', 'accept-language', 'content-type', 'content-encoding'] as const;
+const MAY_VARY: ReadonlySet<string> = new Set(['', 'origin', ...TELLING]);
 
 /**
  * What two requests with the same answer have in common: the endpoint in one revision, method, target, telling headers,
@@ -119,14 +121,16 @@ export class Recording {
   }
 }
 
-/** Whether an answer of the engine may be given to others; `headers` in lower case. */
-export function mayKeep(status: number, headers: Record<string, string | string[] | undefined>): boolean {
+/** Whether an answer of the engine may be given to others. */
+export function mayKeep({ status, headers, contentType }: ResponseHead): boolean {
   if (status < 200 || status > 299 || status === 206) return false;
-  if (headers['set-cookie'] !== undefined || /no-store|private/.test(String(headers['cache-control'])))
-    return false;
-  if (String(headers['content-type']).startsWith('text/event-stream')) return false;
-  const vary = headers.vary === undefined ? [] : String(headers.vary).toLowerCase().split(',');
-  return vary.every(
-    (name) => name.trim() === 'origin' || (TELLING as readonly string[]).includes(name.trim()),
-  );
+  if (contentType.startsWith('text/event-stream')) return false;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]?.toLowerCase();
+    const value = headers[i + 1]?.toLowerCase() ?? '';
+    if (name === 'set-cookie') return false;
+    if (name === 'cache-control' && /no-store|private/.test(value)) return false;
+    if (name === 'vary' && !value.split(',').every((on) => MAY_VARY.has(on.trim()))) return false;
+  }
+  return true;
 }

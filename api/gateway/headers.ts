@@ -86,28 +86,20 @@ function schemeOf(req: IncomingMessage): string {
 export const OWN_HEADERS = 4;
 
 /** Of a response: also `x-request-id`, which the gateway sets. */
-export function responseHeaders(raw: readonly (Buffer | string)[], id: string, replicaId: string): string[] {
-  const names: string[] = [];
+export function responseHeaders(raw: readonly string[], id: string, replicaId: string): string[] {
   let named: Set<string> | null = null;
   for (let i = 0; i < raw.length; i += 2) {
-    const name = latin1(raw[i]);
-    names.push(name);
-    if (name.length === 10 && name.toLowerCase() === 'connection')
-      named = namedByConnection(latin1(raw[i + 1]));
+    const name = raw[i] as string;
+    if (name.length === 10 && name.toLowerCase() === 'connection') named = namedByConnection(raw[i + 1]);
   }
   const out = ['x-request-id', id, 'x-proxied-replica', replicaId];
-  for (let i = 0; i < names.length; i++) {
-    const name = names[i] as string;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
     const lower = name.toLowerCase();
     if (HOP_BY_HOP.has(lower) || lower === 'x-request-id' || named?.has(lower)) continue;
-    out.push(name, latin1(raw[2 * i + 1]));
+    out.push(name, raw[i + 1] as string);
   }
   return out;
-}
-
-/** Header bytes are Latin-1 on the wire; any other reading would change some of them on the way through. */
-function latin1(value: Buffer | string | undefined): string {
-  return typeof value === 'string' ? value : (value?.toString('latin1') ?? '');
 }
 
 /** Names listed in `Connection` beyond the usual two words; null in almost every message. */

@@ -1,11 +1,10 @@
 import type { IncomingMessage } from 'node:http';
-import type { Dispatcher } from 'undici';
+import type { Readable } from 'node:stream';
 import type { AccessLog } from './access-log.ts';
 import { Answer } from './answer.ts';
 import { Attempts } from './attempts.ts';
 import { type BodyLimit, BufferedBody, declaredLength, type RequestBody, takeBody } from './body.ts';
 import { type CachedAnswer, cacheKey } from './cache.ts';
-import type { Connection } from './connections.ts';
 import { Deadlines } from './deadlines.ts';
 import { bodyTooLarge, type Refusal } from './errors.ts';
 import type { ExchangeInput } from './exchange-input.ts';
@@ -17,12 +16,15 @@ import { Seek, type Seeker } from './seek.ts';
 import { sessionOf } from './session.ts';
 import { endpointKey } from './snapshot.ts';
 import { RequestSpan, withTraceparent } from './trace.ts';
+import type { Call, CallFailure, CallHandler } from './upstream/connection.ts';
+import { type BodyLength, requestHead } from './upstream/request-head.ts';
+import type { ResponseHead } from './upstream/response-parser.ts';
 
 /**
- * One request and its one response. It is its own undici handler: attempts follow each other, never overlap, and end
- * with the first byte of a response; from there on there is no second engine.
+ * One request and its one response. Attempts follow each other, never overlap, and end with the first byte of a
+ * response; from there on there is no second engine.
  */
-export class Exchange implements Dispatcher.DispatchHandler, Seeker {
+export class Exchange implements CallHandler, Seeker {
   readonly #in: ExchangeInput;
   readonly #seek: Seek;
   readonly #beganAt = performance.now();
@@ -31,12 +33,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
   #body: RequestBody | null = null;
   #headers: string[] | null = null;
   #target: Target | null = null;
-  #connection: Connection | null = null;
-  #controller: Dispatcher.DispatchController | null = null;
-  /** Of the present attempt: */
-  #started = false;
-  #reusedConnection = false;
-  #received = false;
+  /** The present attempt. */
+  #call: Call | null = null;
   /** Null unless the site traces requests. */
   #span: RequestSpan | null = null;
   /** Null unless the endpoint has time limits. */
@@ -133,7 +131,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     const { res } = this.#in;
     this.#seek.cancel();
     this.#abandoned = true;
-    this.#controller?.abort(new Error(refusal.kind));
+    this.#call?.abort();
     if (!res.headersSent) res.shouldKeepAlive = false;
     if (this.#answer.begun) this.#breakOff(refusal.message);
     else this.refused(refusal);
@@ -163,96 +161,72 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
       this.#headers = requestHeaders(req, requestId, prefix);
       const traceparent = this.#span?.traceparent;
       if (traceparent) this.#headers = withTraceparent(this.#headers, traceparent);
-      // undici states the length of a body in memory by itself.
-      const length = body.replayable ? null : declaredLength(req);
-      if (length !== null) this.#headers.push('content-length', String(length));
     }
     this.#headers[AUTHORIZATION_AT] = target.authorization;
+    const method = req.method ?? 'GET';
+    const sent = body.open();
+    const length = lengthOf(req, body, sent);
+    const head = requestHead({ method, path, headers: this.#headers }, target.origin.host, length);
+    if (head === null) {
+      this.refused({
+        kind: 'badRequest',
+        message:
+          'the request cannot be passed on: there is a character in its path or in a header that HTTP/1.1 does not allow there',
+      });
+      return;
+    }
     this.#target = target;
-    this.#started = false;
-    this.#received = false;
     ticket.send(target);
     this.#span?.event('sent');
-    const method = (req.method ?? 'GET') as Dispatcher.HttpMethod;
-    const connection = target.connections.take();
-    this.#connection = connection;
-    connection.client.dispatch({ method, path, headers: this.#headers, body: body.open() }, this);
+    this.#call = target.connections.send(
+      { head, body: sent, chunked: length === 'chunked', bodiless: method === 'HEAD' },
+      this,
+    );
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    this.#started = true;
-    const connection = this.#connection;
-    if (connection !== null) this.#reusedConnection = ++connection.uses > 1;
-    if (this.#clientGone || this.#abandoned) controller.abort(new Error('client left'));
-  }
-
-  /** First byte from the engine. */
-  onResponseStarted(): void {
-    this.#received = true;
-  }
-
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>,
-    statusMessage?: string,
-  ): void {
-    if (status < 200) return;
+  onHead(head: ResponseHead): void {
     const { context, ticket } = this.#in;
-    const raw = (controller.rawHeaders ?? []) as readonly (Buffer | string)[];
-    const replicaId = this.#target?.replicaId ?? '';
-    this.#answer.start({ status, statusMessage, headers, raw, replicaId }, this.#seek.heldMs);
+    this.#answer.start(head, this.#target?.replicaId ?? '', this.#seek.heldMs);
     ticket.answer();
-    if (this.#target) context.replicas.note(this.#target, isFault(status));
+    if (this.#target) context.replicas.note(this.#target, isFault(head.status));
     this.#span?.event('answered');
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onData(bytes: Buffer): boolean {
     if (!this.#answer.bodyBegan) this.#span?.event('first byte');
     this.#deadlines?.part();
-    if (this.#answer.write(chunk)) return;
-    controller.pause();
-    this.#in.res.once('drain', () => controller.resume());
+    if (this.#answer.write(bytes)) return true;
+    this.#in.res.once('drain', () => this.#call?.resume());
+    return false;
   }
 
-  onResponseEnd(): void {
+  onEnd(): void {
     this.#deadlines?.end();
-    this.#connection?.release();
-    this.#connection = null;
+    this.#call = null;
     this.#in.ticket.close();
     this.#answer.end();
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+  onFailure(failure: CallFailure): void {
     const target = this.#target;
-    this.#controller = null;
-    this.#connection?.discard();
-    this.#connection = null;
+    this.#call = null;
     this.#in.ticket.leave();
     if (this.#clientGone || this.#abandoned || target === null) return;
     this.#deadlines?.leave();
-    const code = 'code' in error ? error.code : undefined;
     if (this.#answer.begun) {
       if (!isFault(this.#answer.status)) this.#in.context.replicas.brokeOff(target);
       this.#breakOff('the replica ended before its answer did');
-    } else if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
-      this.refused({ kind: 'badRequest', message: `the request cannot be passed on: ${error.message}` });
-    else this.#tryAgain(target, code);
+    } else this.#tryAgain(target, failure);
   }
 
-  #tryAgain(target: Target, code: unknown): void {
+  #tryAgain(target: Target, failure: CallFailure): void {
     const { replicas, metrics } = this.#in.context;
-    const verdict = this.#attempts.failed({
-      code,
-      started: this.#started,
-      reusedConnection: this.#reusedConnection,
-      received: this.#received,
-      replayable: this.#body?.replayable === true,
-    });
+    const { kind, reused, received } = failure;
+    const replayable = this.#body?.replayable === true;
+    const verdict = this.#attempts.failed({ kind, reused, received, replayable });
     if (verdict === 'giveUp') {
       replicas.note(target, true);
-      this.refused(this.#failed());
+      this.refused(this.#failed(failure));
       return;
     }
     metrics.retried();
@@ -260,11 +234,15 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     else this.#seek.afterConnectFailure(target);
   }
 
-  #failed(): Refusal {
+  #failed({ kind, message }: CallFailure): Refusal {
     const { endpoint } = this.#in;
+    const what =
+      kind === 'garbled'
+        ? `gave an answer that cannot be passed on: ${message}`
+        : 'closed the connection without an answer';
     return {
       kind: 'upstreamFailed',
-      message: `replica ${this.#target?.replicaId} of endpoint ${endpointKey(endpoint)} closed the connection without an answer; try again, and see the endpoint's logs if it happens again`,
+      message: `replica ${this.#target?.replicaId} of endpoint ${endpointKey(endpoint)} ${what}; try again, and see the endpoint's logs if it happens again`,
       state: endpoint.state,
     };
   }
@@ -290,7 +268,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Seeker {
     this.#deadlines?.end();
     this.#in.ticket.close();
     this.#seek.cancel();
-    this.#controller?.abort(new Error('client left'));
+    this.#call?.abort();
   }
 
   #meter(): void {
@@ -334,6 +312,12 @@ function routingKeys(req: IncomingMessage, body: RequestBody): readonly number[]
   if (typeof session === 'string' && session !== '') return sessionKeys(session);
   const json = req.method === 'POST' && req.headers['content-type']?.startsWith('application/json') === true;
   return json && body instanceof BufferedBody && body.buffer ? promptKeys(body.buffer) : null;
+}
+
+/** Where the body ends that is sent to the engine. */
+function lengthOf(req: IncomingMessage, body: RequestBody, sent: Buffer | Readable | null): BodyLength {
+  if (sent === null) return null;
+  return body.replayable ? body.bytes : (declaredLength(req) ?? 'chunked');
 }
 
 /** A status that speaks against the replica; 501 only says that this engine has no such route. */

@@ -1,10 +1,10 @@
 import type { Answers } from '../../spec/lifecycle.ts';
 import { type Elsewhere, routeOrigin } from '../../store/routes.ts';
 import type { RoutedReplica } from '../../store/snapshot.ts';
-import { Connections } from './connections.ts';
 import { RecentKeys } from './prefix.ts';
 import type { Snapshot } from './snapshot.ts';
 import { takesConnections } from './takes-connections.ts';
+import { Connections } from './upstream/connections.ts';
 
 /** A replica as this process sees it: its connections, and what it has to do with them. */
 export interface Target {
@@ -154,8 +154,8 @@ export class Replicas {
   }
 
   /** Ends all connections at once. */
-  async destroy(): Promise<void> {
-    await Promise.all([...this.#targets.values()].map((target) => target.connections.destroy()));
+  destroy(): void {
+    for (const target of this.#targets.values()) target.connections.destroy();
   }
 
   #reuse(replica: RoutedReplica): Target | undefined {

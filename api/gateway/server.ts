@@ -332,7 +332,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     await reporter.stop();
     certificates?.stop();
     await feed.stop();
-    await replicas.destroy();
+    replicas.destroy();
   }
 
   feed.start();

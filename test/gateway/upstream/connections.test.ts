@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Dispatcher } from 'undici';
-import { Connections } from '../../api/gateway/connections.ts';
-import { eventually } from '../support/eventually.ts';
+import type { CallHandler } from '../../../api/gateway/upstream/connection.ts';
+import { Connections } from '../../../api/gateway/upstream/connections.ts';
+import { requestHead } from '../../../api/gateway/upstream/request-head.ts';
+import { eventually } from '../../support/eventually.ts';
+import { freePort } from '../../support/ports.ts';
 
 describe('gateway: connections to a replica', () => {
   let server: Server;
@@ -24,29 +26,22 @@ describe('gateway: connections to a replica', () => {
     connections = new Connections(new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
   });
   afterEach(async () => {
-    await connections.destroy();
+    connections.destroy();
     server.closeAllConnections();
     server.close();
   });
 
-  /** Resolves with how it ended: `ok`, or the error's code. */
-  function ask(path: string): Promise<string> {
-    const connection = connections.take();
+  /** Resolves with how it ended: `ok`, or the kind of failure. */
+  function ask(path: string, to = connections): Promise<string> {
+    const head = requestHead({ method: 'GET', path, headers: [] }, 'x', null) ?? '';
     return new Promise((resolve) => {
-      const handler: Dispatcher.DispatchHandler = {
-        onRequestStart: () => undefined,
-        onResponseStart: () => undefined,
-        onResponseData: () => undefined,
-        onResponseEnd: () => {
-          connection.release();
-          resolve('ok');
-        },
-        onResponseError: (_controller, error) => {
-          connection.discard();
-          resolve('code' in error ? String(error.code) : error.message);
-        },
+      const handler: CallHandler = {
+        onHead: () => undefined,
+        onData: () => true,
+        onEnd: () => resolve('ok'),
+        onFailure: ({ kind }) => resolve(kind),
       };
-      connection.client.dispatch({ path, method: 'GET' }, handler);
+      to.send({ head, body: null, chunked: false, bodiless: false }, handler);
     });
   }
 
@@ -79,7 +74,7 @@ describe('gateway: connections to a replica', () => {
     const failed = ask('/wait');
     await eventually('asked', () => waiting.length === 1);
     waiting[0]?.destroy();
-    assert.equal(await failed, 'UND_ERR_SOCKET');
+    assert.equal(await failed, 'lost');
     assert.equal(connections.size, 0);
   });
 
@@ -87,7 +82,7 @@ describe('gateway: connections to a replica', () => {
     const held = ask('/wait');
     await eventually('asked', () => waiting.length === 1);
     connections.close();
-    assert.equal(await ask('/'), 'UND_ERR_CLOSED');
+    assert.equal(await ask('/'), 'closed');
     waiting[0]?.end();
     assert.equal(await held, 'ok');
     await eventually('none is left', () => connections.size === 0);
@@ -96,7 +91,19 @@ describe('gateway: connections to a replica', () => {
   it('breaks off what runs when it is destroyed', async () => {
     const held = ask('/wait');
     await eventually('asked', () => waiting.length === 1);
-    await connections.destroy();
-    assert.equal(await held, 'UND_ERR_DESTROYED');
+    connections.destroy();
+    assert.equal(await held, 'closed');
+  });
+
+  it('says so when no connection comes about', async () => {
+    const nobody = new Connections(new URL(`http://127.0.0.1:${await freePort()}`));
+    assert.equal(await ask('/', nobody), 'noConnection');
+    assert.equal(nobody.size, 0);
+  });
+
+  it('keeps none for which the engine has no time', async () => {
+    server.keepAliveTimeout = 1000;
+    assert.equal(await ask('/'), 'ok');
+    await eventually('none is left', () => connections.size === 0);
   });
 });
