@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { ours, REPLICAS } from './gateway/contenders.ts';
-import { accepts, has, installMissing, pinSelf, startNode } from './gateway/processes.ts';
+import { buildNative, startUpstream } from './gateway/native.ts';
+import { accepts, has, installMissing, pinSelf } from './gateway/processes.ts';
 import { wrk } from './gateway/wrk.ts';
 import { flameGraph } from './support/flame.ts';
 
@@ -23,7 +24,8 @@ if (!has('wrk') || !has('taskset')) {
 pinSelf(1);
 const dir = await mkdtemp(join(tmpdir(), 'bench-flame-'));
 const ports = await Promise.all(Array.from({ length: REPLICAS }, freePort));
-const upstream = startNode(1, join(import.meta.dirname, 'gateway/upstream.ts'), ports);
+buildNative(dir);
+const upstream = startUpstream(1, dir, ports);
 await accepts(ports[0] ?? 0);
 process.env.BENCH_PROFILE = dir;
 const gateway = await ours(ports, dir);
@@ -34,8 +36,7 @@ try {
   const file = (await readdir(dir)).find((name) => name.includes(`.${gateway.process.pid}.0.`));
   if (!file) throw new Error(`the gateway left no profile in ${dir}`);
   const svg = await flameGraph(join(dir, file), {
-    title:
-      'The gateway under load, by time: ours orange, undici green, Node blue, the kernel and V8 grey, garbage red',
+    title: 'The gateway under load, by time: ours orange, Node blue, the kernel and V8 grey, garbage red',
     lastSeconds: SECONDS / 2,
   });
   await writeFile(IMAGE, svg);

@@ -10,7 +10,8 @@ import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { open, requestText, type Target } from './gateway/client.ts';
 import { ours } from './gateway/contenders.ts';
 import { quantile } from './gateway/measures.ts';
-import { accepts, cpuSeconds, rssMegabytes, startNode } from './gateway/processes.ts';
+import { buildNative, startUpstream } from './gateway/native.ts';
+import { accepts, cpuSeconds, rssMegabytes } from './gateway/processes.ts';
 import { stamp } from './gateway/stamp.ts';
 
 /**
@@ -39,7 +40,8 @@ if (allowed < needed) {
 
 const dir = await mkdtemp(join(tmpdir(), 'bench-idle-'));
 const upstreamPort = await freePort();
-const upstream = startNode(1, join(import.meta.dirname, 'gateway/upstream.ts'), [upstreamPort]);
+buildNative(dir);
+const upstream = startUpstream(1, dir, [upstreamPort]);
 await accepts(upstreamPort);
 const gateway = await ours([upstreamPort], dir);
 const { pid } = gateway.process;

@@ -5,7 +5,8 @@ import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { bare, type Contender, haproxy, nginx, ours, REPLICAS, rustRouters } from './gateway/contenders.ts';
 import { MEASURES, type Measures, STEPS } from './gateway/measures.ts';
-import { accepts, has, installMissing, pinSelf, startNode } from './gateway/processes.ts';
+import { buildNative, startUpstream } from './gateway/native.ts';
+import { accepts, has, installMissing, pinSelf } from './gateway/processes.ts';
 import { median } from './support/stage.ts';
 
 /**
@@ -15,7 +16,11 @@ import { median } from './support/stage.ts';
  */
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 1);
-/** Until the compiler has seen to all that is hot: tens of thousands of requests. */
+/**
+ * Rounds that count for nothing, the first one with longer loads: until the compiler has seen to all that is hot, which
+ * takes tens of thousands of requests, and of streamed events.
+ */
+const WARM_ROUNDS = 4;
 const WARM_SECONDS = Number(process.env.BENCH_WARM_SECONDS ?? 12);
 const ONLY = process.env.BENCH_ONLY?.split(',');
 const LOAD_CORE = 1;
@@ -56,7 +61,8 @@ const contenders: Contender[] = [];
 let closeWorld = async () => {};
 const upstreamPorts = await Promise.all(Array.from({ length: REPLICAS }, freePort));
 const [upstreamPort = 0] = upstreamPorts;
-const upstream = startNode(LOAD_CORE, join(import.meta.dirname, 'gateway/upstream.ts'), upstreamPorts);
+buildNative(dir);
+const upstream = startUpstream(LOAD_CORE, dir, upstreamPorts);
 let met = false;
 try {
   await accepts(upstreamPort);
@@ -87,9 +93,8 @@ function wanted(name: string): boolean {
 
 async function rounds(): Promise<Map<string, Measures[]>> {
   const results = new Map<string, Measures[]>(contenders.map(({ name }) => [name, []]));
-  // The first one warms up and counts for nothing.
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    const seconds = round === 0 ? WARM_SECONDS : SECONDS;
+  for (let round = 1 - WARM_ROUNDS; round <= ROUNDS; round += 1) {
+    const seconds = round === 1 - WARM_ROUNDS ? WARM_SECONDS : SECONDS;
     const measured = new Map(contenders.map(({ name }) => [name, {} as Measures]));
     for (const step of STEPS)
       for (const contender of contenders) {

@@ -1,5 +1,9 @@
+import { spawn } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { STREAMS } from './native.ts';
 import { stamp } from './stamp.ts';
 
 /** Where and how to ask one proxy. */
@@ -76,66 +80,28 @@ export async function constantRate(target: Target, perSecond: number, seconds: n
   return times;
 }
 
-/** Streams that begin one after the other within `everyMs`. Returns how long each chunk was on its way. */
+/** What a number of streams took: to the first event of each, and each further event on its way. */
+export interface StreamTimes {
+  first: number[];
+  chunks: number[];
+}
+
+/** Streams of `chunks` events, one every so often, that begin within so many milliseconds; 0: all at once. `dir` has the program. */
 export async function streams(
   target: Target,
-  options: { count: number; chunks: number; everyMs: number },
-): Promise<number[]> {
-  const { count, chunks, everyMs } = options;
-  const request = requestText(target, `stream-${chunks}-${everyMs}`);
-  const delays: number[] = [];
-  const sockets = await Promise.all(Array.from({ length: count }, () => open(target.port)));
-  const ends = sockets.map(async (socket, i) => {
-    const over = readChunks(socket, (delay) => delays.push(delay));
-    await sleep((i / count) * everyMs);
-    socket.write(request);
-    await over;
+  options: { count: number; chunks: number; everyMs: number; withinMs: number; dir: string },
+): Promise<StreamTimes> {
+  const { count, chunks, everyMs, withinMs, dir } = options;
+  const child = spawn(join(dir, STREAMS), [target.port, count, withinMs].map(String), {
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
-  await Promise.all(ends);
-  return delays;
-}
-
-/** The first chunk is left out: it is late by the way of the request, which `firstChunks` measures. */
-function readChunks(socket: Socket, onDelay: (ms: number) => void): Promise<void> {
-  let head = true;
-  let first = true;
-  return new Promise((resolve, reject) => {
-    socket.on('data', (text: string) => {
-      const now = stamp();
-      if (head && !text.startsWith('HTTP/1.1 200')) reject(new Error(`an answer was not 200: ${text}`));
-      head = false;
-      for (const [, at] of text.matchAll(/data: ([\d.]+)\n/g)) if (!first) onDelay(now - Number(at));
-      if (text.includes('data: ')) first = false;
-      if (text.endsWith('0\r\n\r\n')) {
-        socket.destroy();
-        resolve();
-      }
-    });
-    socket.on('close', () => resolve());
-  });
-}
-
-/** Requests for streams on connections that are open already, all at once. Returns the time to each one's first chunk. */
-export async function firstChunks(target: Target, count: number): Promise<number[]> {
-  const sockets = await Promise.all(Array.from({ length: count }, () => open(target.port)));
-  const request = requestText(target, 'stream-2-100');
-  // The proxies have seen the connections by then.
-  await sleep(50);
-  const answers = sockets.map((socket) => {
-    const begun = stamp();
-    socket.write(request);
-    return new Promise<number>((resolve) => {
-      const onData = (text: string) => {
-        if (!text.includes('data: ')) return;
-        socket.off('data', onData);
-        resolve(stamp() - begun);
-      };
-      socket.on('data', onData);
-    });
-  });
-  const times = await Promise.all(answers);
-  for (const socket of sockets) socket.destroy();
-  return times;
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  child.stdin.end(requestText(target, `stream-${chunks}-${everyMs}`));
+  const lines = (await text(child.stdout)).split('\n');
+  if ((await exited) !== 0) throw new Error(`streams on port ${target.port}: what went wrong is above`);
+  const of = (what: string) =>
+    lines.filter((line) => line.startsWith(what)).map((line) => Number(line.slice(what.length)));
+  return { first: of('first '), chunks: of('chunk ') };
 }
 
 let aborts = 0;

@@ -1,4 +1,4 @@
-import { abort, constantRate, firstChunks, streams } from './client.ts';
+import { abort, constantRate, streams } from './client.ts';
 import type { Contender } from './contenders.ts';
 import { cpuSeconds, rssMegabytes } from './processes.ts';
 import { wrk } from './wrk.ts';
@@ -21,8 +21,9 @@ export const MEASURES = [
 export type Measures = Record<(typeof MEASURES)[number], number>;
 
 const RATE = 1000;
-const STREAMS = { count: 100, chunks: 75, everyMs: 20 };
-const MANY_STREAMS = { count: 200, chunks: 50, everyMs: 20 };
+const STREAMS = { count: 100, chunks: 75, everyMs: 20, withinMs: 20 };
+const AT_ONCE = { count: 100, chunks: 2, everyMs: 100, withinMs: 0 };
+const MANY_STREAMS = { count: 200, chunks: 50, everyMs: 20, withinMs: 20 };
 const ABORTS = 5;
 
 export interface Conditions {
@@ -50,15 +51,16 @@ export const STEPS: readonly Step[] = [
   async ({ target }, { seconds }) => ({
     'p50 1k/s': quantile(await constantRate(target, RATE, seconds), 0.5),
   }),
-  async ({ target }) => {
-    const chunks = await streams(target, STREAMS);
-    return {
-      'chunk p50': quantile(chunks, 0.5),
-      'chunk p99': quantile(chunks, 0.99),
-      'first p50': quantile(await firstChunks(target, STREAMS.count), 0.5),
-    };
+  async ({ target }, { dir }) => {
+    const { chunks } = await streams(target, { ...STREAMS, dir });
+    return { 'chunk p50': quantile(chunks, 0.5), 'chunk p99': quantile(chunks, 0.99) };
   },
-  async ({ target }) => ({ 'chunk p99 200': quantile(await streams(target, MANY_STREAMS), 0.99) }),
+  async ({ target }, { dir }) => ({
+    'first p50': quantile((await streams(target, { ...AT_ONCE, dir })).first, 0.5),
+  }),
+  async ({ target }, { dir }) => ({
+    'chunk p99 200': quantile((await streams(target, { ...MANY_STREAMS, dir })).chunks, 0.99),
+  }),
   async ({ target, process }, { upstreamPort }) => {
     const aborts: number[] = [];
     for (let i = 0; i < ABORTS; i += 1) aborts.push(await abort(target, upstreamPort));

@@ -84,11 +84,11 @@ export function has(program: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
 }
 
-/** Installs what is missing of Debian's packages where we may. Whether that worked shows when they are used. */
+/** Installs what is missing of Debian's packages, several with a blank between, where we may. Whether that worked shows when they are used. */
 export function installMissing(packages: Record<string, string>): void {
   const missing = Object.keys(packages).filter((program) => !has(program));
   if (missing.length === 0 || process.getuid?.() !== 0 || !has('apt-get')) return;
-  const names = missing.map((program) => packages[program] ?? program);
+  const names = missing.flatMap((program) => packages[program]?.split(' ') ?? []);
   console.log(`installing ${names.join(', ')}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   spawnSync('apt-get', ['update', '-qq'], { env, stdio: 'ignore' });
