@@ -146,7 +146,8 @@ class Endpoint {
   #plan(desired: Desired, memory: EndpointMemory): Plan {
     // What happened before the version that goes back to an older revision is replayed without.
     const stable = patched('stable') ? (memory.stable ?? null) : undefined;
-    return plan(desired, { ...memory, stable }, Date.now());
+    const lossesEnd = memory.streak?.failure.code === 'HOST_LOST' && patched('losses-end');
+    return plan(desired, { ...memory, stable, lossesEnd }, Date.now());
   }
 
   /** A replica found in the store: its workflow starts from the first step and finds container and route as they are. */

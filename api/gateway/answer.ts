@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { AccessEntry } from './access-log.ts';
 import { BufferedBody, type RequestBody } from './body.ts';
+import { BodyWriter } from './body-writer.ts';
 import { type CachedAnswer, mayKeep, Recording } from './cache.ts';
 import { withCors } from './cors.ts';
 import { ANSWERS, type Refusal, refuse } from './errors.ts';
@@ -36,6 +37,10 @@ export class Answer {
   /** Null unless it may say how many tokens it cost. */
   #ends: AnswerEnds | null = null;
   #recording: Recording | null = null;
+  /** Null until an engine's head was written. */
+  #body: BodyWriter | null = null;
+  /** The last part of the body, which goes out with the end. */
+  #last: Buffer | null = null;
   /** Null unless the caller is told that it waits. */
   #waiting: WaitingStream | null = null;
   /** What the engine answered instead of an event stream, after the head of one had gone out. */
@@ -94,6 +99,7 @@ export class Answer {
       this.#lastOnes(res);
       if (statusMessage) res.writeHead(status, statusMessage, out);
       else res.writeHead(status, out);
+      this.#body = new BodyWriter(res);
     }
     this.#begin(status, performance.now());
     if (!encoded) {
@@ -138,8 +144,8 @@ export class Answer {
     return this.#bodyBegan;
   }
 
-  /** False when the client is to take what it has before there is more. */
-  write(chunk: Buffer): boolean {
+  /** False when the client is to take what it has before there is more. `last`: nothing but the end follows, and at once. */
+  write(chunk: Buffer, last: boolean): boolean {
     if (!this.#bodyBegan) {
       this.#bodyBegan = true;
       this.#firstByteAt = performance.now();
@@ -147,6 +153,11 @@ export class Answer {
     this.#bytes += chunk.length;
     this.#ends?.note(chunk);
     this.#recording?.note(chunk);
+    if (this.#body !== null) {
+      if (!last) return this.#body.write(chunk);
+      this.#last = chunk;
+      return true;
+    }
     if (this.#instead === null) return this.#in.res.write(chunk);
     if (this.#bytes <= MAX_INSTEAD_BYTES) this.#instead.push(chunk);
     return true;
@@ -156,7 +167,8 @@ export class Answer {
     const { res, context } = this.#in;
     this.#recording?.keep(context.cache, performance.now());
     if (this.#instead !== null) res.write(this.#insteadEvent(this.#instead));
-    res.end();
+    if (this.#body !== null) this.#body.end(this.#last);
+    else res.end();
   }
 
   /** What the engine says instead of a stream, as an event. */
@@ -174,7 +186,9 @@ export class Answer {
       res.destroy();
       return;
     }
-    res.write(errorEvent({ message, type: 'upstream_error', code: 502 }), () => res.destroy());
+    const event = Buffer.from(errorEvent({ message, type: 'upstream_error', code: 502 }));
+    if (this.#body !== null) this.#body.write(event, () => res.destroy());
+    else res.write(event, () => res.destroy());
   }
 
   /** No engine answers. `clientGone`: nobody reads why. */

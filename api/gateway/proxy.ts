@@ -192,10 +192,10 @@ export class Exchange implements CallHandler, Seeker {
     this.#span?.event('answered');
   }
 
-  onData(bytes: Buffer): boolean {
+  onData(bytes: Buffer, last: boolean): boolean {
     if (!this.#answer.bodyBegan) this.#span?.event('first byte');
     this.#deadlines?.part();
-    if (this.#answer.write(bytes)) return true;
+    if (this.#answer.write(bytes, last)) return true;
     this.#in.res.once('drain', () => this.#call?.resume());
     return false;
   }

@@ -23,6 +23,8 @@ export interface Situation {
   /** The revision to go back to, and its failures. */
   fallback: number | null;
   fallbackStreak: FailureStreak | null;
+  /** A host that was lost is no longer told of once all replicas serve again. */
+  lossesEnd: boolean;
   /** The wanted revision is given up until the next write. */
   lost: boolean;
   /** A replica of the wanted revision that has found no room for a while. */
@@ -65,7 +67,7 @@ export function describeResting(
 /** State and words of an endpoint that should run. */
 export function describeRunning(s: Situation): Projection {
   const rolledBack = s.rejected !== null && !s.lost;
-  const failure = rolledBack ? s.rejected?.failure : s.streak?.failure;
+  const failure = rolledBack ? s.rejected?.failure : isOvercome(s) ? undefined : s.streak?.failure;
   const { state, message } = rolledBack
     ? ROLLED_BACK
     : s.lost || s.homeless
@@ -81,6 +83,11 @@ export function describeRunning(s: Situation): Projection {
     targetReplica: s.target,
     observedGeneration: s.desired.generation,
   };
+}
+
+/** It had to do with a machine, not with the endpoint, and nothing is left of it. */
+function isOvercome({ streak, lossesEnd, current, target }: Situation): boolean {
+  return lossesEnd && streak?.failure.code === 'HOST_LOST' && readyIn(current) >= target;
 }
 
 function besides({ length }: readonly ReplicaView[]): string {

@@ -19,6 +19,8 @@ export interface Observed {
   /** The newest revision that was watched and found good, and the one that was found bad. */
   approved?: number | null;
   rejected?: Rejection | null;
+  /** A host that was lost is no longer told of once all replicas serve again. */
+  lossesEnd?: boolean;
 }
 
 export interface Plan {
@@ -134,6 +136,7 @@ function assess(desired: Desired, alive: ReplicaView[], observed: Observed, now:
     streak,
     fallback,
     fallbackStreak: fallback !== null ? (observed.stableStreak ?? null) : null,
+    lossesEnd: observed.lossesEnd === true,
     // A revision that serves already and whose next replica fails has not failed as an update.
     lost: streak?.exhausted === true && (others || !current.some(isReady)),
     blocked,

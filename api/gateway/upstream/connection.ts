@@ -18,8 +18,8 @@ export interface CallFailure {
 /** Is told what becomes of a call: a head, parts of the body, and one end or failure. Nothing after `Call.abort`. */
 export interface CallHandler {
   onHead(head: ResponseHead): void;
-  /** False: no more until `Call.resume`. The bytes are the handler's to keep. */
-  onData(bytes: Buffer): boolean;
+  /** False: no more until `Call.resume`. The bytes are the handler's to keep. `last`: `onEnd` follows at once. */
+  onData(bytes: Buffer, last: boolean): boolean;
   onEnd(): void;
   onFailure(failure: CallFailure): void;
 }
@@ -246,8 +246,8 @@ export class Connection implements ResponseSink {
     this.#call?.handler.onHead(head);
   }
 
-  onBody(bytes: Buffer): void {
-    if (this.#call === null || this.#call.handler.onData(bytes)) return;
+  onBody(bytes: Buffer, last: boolean): void {
+    if (this.#call === null || this.#call.handler.onData(bytes, last)) return;
     this.#paused = true;
     this.#socket.pause();
   }

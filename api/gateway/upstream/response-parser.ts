@@ -15,8 +15,8 @@ export interface ResponseHead {
 export interface ResponseSink {
   /** The final one: interim ones (1xx) are passed over. */
   onHead(head: ResponseHead): void;
-  /** A part of the body, which is the receiver's to keep. */
-  onBody(bytes: Buffer): void;
+  /** A part of the body, which is the receiver's to keep. `last`: `onEnd` follows at once. */
+  onBody(bytes: Buffer, last: boolean): void;
   /** The response is complete. */
   onEnd(): void;
 }
@@ -103,7 +103,7 @@ export class ResponseParser {
     }
     if (at === length) return null;
     if (this.#state === 'counted') this.#takeCounted(bytes, at, length);
-    else if (this.#state === 'untilClose') this.#sink.onBody(copy(bytes, at, length));
+    else if (this.#state === 'untilClose') this.#sink.onBody(copy(bytes, at, length), false);
     else if (this.#state !== 'nothing') return this.#takeChunked(bytes, at, length);
     return null;
   }
@@ -216,7 +216,7 @@ export class ResponseParser {
   #takeCounted(bytes: Buffer, at: number, length: number): void {
     const end = Math.min(at + this.#left, length);
     this.#left -= end - at;
-    this.#sink.onBody(copy(bytes, at, end));
+    this.#sink.onBody(copy(bytes, at, end), this.#left === 0);
     if (this.#left === 0) this.#end(end === length);
   }
 
@@ -245,11 +245,11 @@ export class ResponseParser {
       at += 1;
       // `takeFraming` has come to the end of the trailer.
       if ((this.#state as State) !== 'nothing') continue;
-      if (body !== null) this.#sink.onBody(body.subarray(0, filled));
+      if (body !== null) this.#sink.onBody(body.subarray(0, filled), true);
       this.#end(at === length);
       return null;
     }
-    if (body !== null) this.#sink.onBody(body.subarray(0, filled));
+    if (body !== null) this.#sink.onBody(body.subarray(0, filled), false);
     return null;
   }
 
