@@ -27,14 +27,14 @@ export function routeContext(replicaId: string): string {
 
 /** What a route's address stands for. @throws EndpointsError VALIDATION_FAILED when it is not an address */
 export function routeOrigin(address: string): URL {
-  try {
-    return new URL(address.includes('://') ? address : `http://${address}`);
-  } catch {
+  const href = address.includes('://') ? address : `http://${address}`;
+  const origin = URL.canParse(href) ? new URL(href) : null;
+  if (origin?.protocol !== 'http:')
     throw new EndpointsError(
       'VALIDATION_FAILED',
       `'${address}' is not an address of a replica: it is host:port`,
     );
-  }
+  return origin;
 }
 
 export interface NewRoute {

@@ -75,7 +75,7 @@ describe('store: routes and gateways', () => {
   });
 
   it('refuses what is not an address', async () => {
-    for (const address of ['', 'a b:1', '127.0.0.1:99999'])
+    for (const address of ['', 'a b:1', '127.0.0.1:99999', 'https://127.0.0.1:1'])
       await assert.rejects(route(address), /is not an address of a replica/, address);
   });
 

@@ -157,7 +157,7 @@ export class ResponseParser {
       const colon = text.indexOf(':', at);
       const end = lineEnd(text, colon);
       const name = text.slice(at, colon);
-      const value = text.slice(colon + 1, end).trim();
+      const value = withoutBlanks(text, colon + 1, end);
       headers.push(name, value);
       at = end + 2;
       // Only names of the right length are looked at further.
@@ -310,6 +310,17 @@ function lineEnd(text: string, from: number): number {
   const end = text.indexOf('\r\n', from);
   return end < 0 ? text.length : end;
 }
+
+/** A part of the text without blanks and tabs around it; not `trim`, which takes more for blank, such as a byte of `à` in UTF-8. */
+function withoutBlanks(text: string, from: number, to: number): string {
+  let begin = from;
+  let end = to;
+  while (begin < end && isBlank(text.charCodeAt(begin))) begin += 1;
+  while (end > begin && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  return text.slice(begin, end);
+}
+
+const isBlank = (code: number) => code === 32 || code === 9;
 
 /** The value of a hexadecimal digit; -1 for any other byte. */
 function hexadecimal(byte: number): number {

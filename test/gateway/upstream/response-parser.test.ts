@@ -66,6 +66,13 @@ describe('gateway: reading an engine’s answer', () => {
     assert.deepEqual([body, ended, keepAlive], ['hello', true, true]);
   });
 
+  it('changes no byte of a value, and takes long heads', () => {
+    const bytes = Array.from({ length: 0x80 }, (_, i) => String.fromCharCode(0x80 + i)).join('');
+    const long = 'a b'.repeat(10_000);
+    const got = read([head('Content-Length: 0', `X: ${bytes}`, `Y:\t ${bytes}\xa0 \t`, `Z: ${long}`)]);
+    assert.deepEqual(got.head?.headers, ['Content-Length', '0', 'X', bytes, 'Y', `${bytes}\xa0`, 'Z', long]);
+  });
+
   it('reads chunks, passes over their extensions and the trailer', () => {
     const got = read([
       `${head('Transfer-Encoding: Chunked')}5;a="b"\r\nhello\r\n00B\r\n, the world\r\n0\r\nX-T: 1\r\ny:2\r\n\r\n`,
