@@ -152,7 +152,7 @@ export class Connection implements ResponseSink {
     this.#sent = false;
     this.#received = false;
     call.connection = this;
-    setImmediate(send, this);
+    if (toSend.push(this) === 1) setImmediate(sendSome);
   }
 
   /** Ends what it carries. */
@@ -173,7 +173,7 @@ export class Connection implements ResponseSink {
     this.#socket.destroy();
   }
 
-  /** Only for `send`. */
+  /** Only for `sendSome`. */
   sendNow(): void {
     if (this.#call !== null && !this.#sent && !this.#socket.destroyed) this.#send();
   }
@@ -296,6 +296,12 @@ export class Connection implements ResponseSink {
   }
 }
 
-function send(connection: Connection): void {
-  connection.sendNow();
+/** Idle connections that were given a call in this turn of the event loop, and those that one turn has no place for. */
+const toSend: Connection[] = [];
+/** Of many calls at once the first ones have their answers before the last ones are sent. */
+const SENT_PER_TURN = 16;
+
+function sendSome(): void {
+  for (const connection of toSend.splice(0, SENT_PER_TURN)) connection.sendNow();
+  if (toSend.length > 0) setImmediate(sendSome);
 }
