@@ -113,11 +113,10 @@ function box(at: Frame, whole: number, x: number, level: number, width: number):
   return `<g><title>${escaped(`${at.name}, ${share}`)}</title><rect x="${x.toFixed(1)}" y="${level * ROW}" width="${Math.max(width - 0.4, 0.2).toFixed(1)}" height="${ROW - 1}" fill="${colour(at.name)}"/>${text}</g>`;
 }
 
-/** Ours, undici, Node, and what is neither. */
+/** Ours, Node, and what is neither. */
 function colour(name: string): string {
   if (name === '(garbage collector)') return '#e06666';
   if (/ (api|store|spec|runtime)\//.test(name)) return '#f6b26b';
-  if (name.includes(' undici/') || name.includes('wasm')) return '#93c47d';
   if (name.includes(' node:')) return '#9fc5e8';
   return '#d9d2c5';
 }
