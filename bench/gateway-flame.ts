@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { ours, REPLICAS } from './gateway/contenders.ts';
-import { buildNative, startUpstream } from './gateway/native.ts';
+import { startUpstream } from './gateway/native.ts';
 import { accepts, has, installMissing, pinSelf } from './gateway/processes.ts';
 import { wrk } from './gateway/wrk.ts';
 import { flameGraph } from './support/flame.ts';
@@ -24,7 +24,6 @@ if (!has('wrk') || !has('taskset')) {
 pinSelf(1);
 const dir = await mkdtemp(join(tmpdir(), 'bench-flame-'));
 const ports = await Promise.all(Array.from({ length: REPLICAS }, freePort));
-buildNative(dir);
 const upstream = startUpstream(1, dir, ports);
 await accepts(ports[0] ?? 0);
 process.env.BENCH_PROFILE = dir;

@@ -10,7 +10,7 @@ import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { open, requestText, type Target } from './gateway/client.ts';
 import { ours } from './gateway/contenders.ts';
 import { quantile } from './gateway/measures.ts';
-import { buildNative, startUpstream } from './gateway/native.ts';
+import { startUpstream } from './gateway/native.ts';
 import { accepts, cpuSeconds, rssMegabytes } from './gateway/processes.ts';
 import { stamp } from './gateway/stamp.ts';
 
@@ -40,7 +40,6 @@ if (allowed < needed) {
 
 const dir = await mkdtemp(join(tmpdir(), 'bench-idle-'));
 const upstreamPort = await freePort();
-buildNative(dir);
 const upstream = startUpstream(1, dir, [upstreamPort]);
 await accepts(upstreamPort);
 const gateway = await ours([upstreamPort], dir);

@@ -5,7 +5,7 @@ import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { bare, type Contender, haproxy, nginx, ours, REPLICAS, rustRouters } from './gateway/contenders.ts';
 import { MEASURES, type Measures, STEPS } from './gateway/measures.ts';
-import { buildNative, startUpstream } from './gateway/native.ts';
+import { startUpstream } from './gateway/native.ts';
 import { accepts, has, installMissing, pinSelf } from './gateway/processes.ts';
 import { median } from './support/stage.ts';
 
@@ -61,7 +61,6 @@ const contenders: Contender[] = [];
 let closeWorld = async () => {};
 const upstreamPorts = await Promise.all(Array.from({ length: REPLICAS }, freePort));
 const [upstreamPort = 0] = upstreamPorts;
-buildNative(dir);
 const upstream = startUpstream(LOAD_CORE, dir, upstreamPorts);
 let met = false;
 try {

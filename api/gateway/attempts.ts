@@ -27,7 +27,7 @@ export class Attempts {
    */
   failed({ kind, reused, received, replayable }: FailedAttempt): Verdict {
     if (kind === 'noConnection') return 'elsewhere';
-    if (kind === 'garbled') return 'giveUp';
+    if (kind === 'garbled' || kind === 'ended') return 'giveUp';
     if (kind === 'lost' && (received || !replayable)) return 'giveUp';
     const harmless = kind === 'closed' || reused;
     if (harmless && this.#retries < MAX_RETRIES) {

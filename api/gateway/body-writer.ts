@@ -23,23 +23,25 @@ export class BodyWriter {
   write(part: Buffer, sent?: () => void): boolean {
     const res = this.#res;
     if (!this.#chunked) return res.write(part, sent);
-    const size = `${part.length.toString(16)}\r\n`;
-    if (part.length <= ONE_PIECE_BYTES)
-      return res.write(`${size}${part.toString('latin1')}\r\n`, 'latin1', sent);
-    res.write(size, 'latin1');
+    if (part.length <= ONE_PIECE_BYTES) return res.write(chunk(part), 'latin1', sent);
+    res.write(sizeOf(part), 'latin1');
     res.write(part);
     return res.write('\r\n', 'latin1', sent);
   }
 
   /** The last part, if it was not written yet, and the end. */
   end(last: Buffer | null): void {
-    const res = this.#res;
-    const small = last !== null && last.length <= ONE_PIECE_BYTES;
-    if (last !== null && !small) this.write(last);
-    const text = small ? last.toString('latin1') : '';
-    if (!this.#chunked) {
-      if (small) res.end(text, 'latin1');
-      else res.end();
-    } else res.end(small ? `${last.length.toString(16)}\r\n${text}\r\n0\r\n\r\n` : '0\r\n\r\n', 'latin1');
+    let text = '';
+    if (last !== null && last.length > ONE_PIECE_BYTES) this.write(last);
+    else if (last !== null) text = this.#chunked ? chunk(last) : last.toString('latin1');
+    this.#res.end(this.#chunked ? `${text}0\r\n\r\n` : text, 'latin1');
   }
+}
+
+function chunk(part: Buffer): string {
+  return `${sizeOf(part)}${part.toString('latin1')}\r\n`;
+}
+
+function sizeOf(part: Buffer): string {
+  return `${part.length.toString(16)}\r\n`;
 }

@@ -10,8 +10,8 @@ import { has, installMissing, type Started, startPinned } from './processes.ts';
 export const UPSTREAM = 'upstream';
 export const STREAMS = 'streams';
 
-/** Translates both into the folder. @throws Error when there is no C compiler */
-export function buildNative(dir: string): void {
+/** Translates both into the folder. */
+function build(dir: string): void {
   installMissing({ cc: 'gcc libc6-dev' });
   if (!has('cc'))
     throw new Error('bench: no C compiler for what makes the load: apt-get install gcc libc6-dev');
@@ -19,7 +19,8 @@ export function buildNative(dir: string): void {
     execFileSync('cc', ['-O2', '-Wall', '-o', join(dir, name), join(import.meta.dirname, `${name}.c`)]);
 }
 
-/** The engine behind the proxies, on all these ports of 127.0.0.1. */
+/** The engine behind the proxies, on all these ports of 127.0.0.1; both programs are in the folder then. @throws Error when there is no C compiler */
 export function startUpstream(core: number, dir: string, ports: readonly number[]): Started {
+  build(dir);
   return startPinned(core, join(dir, UPSTREAM), ports.map(String));
 }

@@ -13,8 +13,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "stamp.h"
 
 #define UNREAD_BYTES 8192
 /* What is measured has seen the connections by then. */
@@ -26,13 +27,6 @@ struct stream {
   char unread[UNREAD_BYTES + 1];
   int length;
 };
-
-/* Milliseconds of the machine's monotonic clock. */
-static double stamp(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
-}
 
 static void fail(const char *why, const char *text) {
   fprintf(stderr, "streams: %s: %.200s\n", why, text);

@@ -16,8 +16,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "stamp.h"
 
 #define ABORTABLE_MS 20
 #define ANSWER_BYTES 122
@@ -44,13 +45,6 @@ static int streaming[MAX_FDS], streams;
 static struct { char id[64]; double at; } aborted[MAX_ABORTED];
 static int aborts;
 static int listeners, epoll;
-
-/* Milliseconds of the machine's monotonic clock. */
-static double stamp(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
-}
 
 static void send_event(int fd, const char *before, int last) {
   char data[64], text[512];

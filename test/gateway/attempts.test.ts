@@ -12,6 +12,7 @@ describe('gateway: what follows a failed attempt', () => {
     ['a replica died with it', {}, 'elsewhere'],
     ['part of an answer had come', { received: true }, 'giveUp'],
     ['its body cannot be sent again', { replayable: false }, 'giveUp'],
+    ['the gateway ended it', { kind: 'ended', reused: true }, 'giveUp'],
     ['what came was no answer', { kind: 'garbled', received: true }, 'giveUp'],
   ] as const) {
     it(`when ${what}: ${verdict}`, () => {
@@ -32,7 +33,7 @@ describe('gateway: what follows a failed attempt', () => {
 
   it('is never more than three further times for a request that may have reached an engine', () => {
     const attempt = fc.record({
-      kind: fc.constantFrom('lost', 'noConnection', 'closed', 'garbled'),
+      kind: fc.constantFrom('lost', 'noConnection', 'closed', 'garbled', 'ended'),
       reused: fc.boolean(),
       received: fc.boolean(),
       replayable: fc.boolean(),

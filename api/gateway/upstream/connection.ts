@@ -4,10 +4,10 @@ import { type ResponseHead, ResponseParser, type ResponseSink } from './response
 
 /**
  * Why a call has no answer, or no whole one. `noConnection`: none came about. `lost`: the connection ended too early.
- * `garbled`: what came is no HTTP. `closed`: no more calls are taken, or those under way were ended, by us.
+ * `garbled`: what came is no HTTP. `closed`: no more calls are taken, and it was not sent. `ended`: by us, on its way.
  */
 export interface CallFailure {
-  readonly kind: 'noConnection' | 'lost' | 'garbled' | 'closed';
+  readonly kind: 'noConnection' | 'lost' | 'garbled' | 'closed' | 'ended';
   /** The connection had carried a request before: the engine may have closed it without having read this one. */
   readonly reused: boolean;
   /** Something came from the engine. */
@@ -169,7 +169,7 @@ export class Connection implements ResponseSink {
 
   /** Ends it, and what it carries with it. */
   destroy(): void {
-    this.#fail('closed', 'the gateway has ended it');
+    this.#fail('ended', 'the gateway has ended it');
     this.#socket.destroy();
   }
 

@@ -108,11 +108,9 @@ export class ResponseParser {
     return null;
   }
 
-  /** The connection has ended. True when that ends the response as well, as it does when no length was told. */
-  finish(): boolean {
-    if (this.#state !== 'untilClose') return false;
-    this.#end(true);
-    return true;
+  /** The connection has ended; that is the end of the response as well when no length was told. */
+  finish(): void {
+    if (this.#state === 'untilClose') this.#end(true);
   }
 
   /** `exactly`: there is nothing after it. More than was asked for makes the rest of the connection worthless. */

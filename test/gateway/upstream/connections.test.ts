@@ -92,7 +92,7 @@ describe('gateway: connections to a replica', () => {
     const held = ask('/wait');
     await eventually('asked', () => waiting.length === 1);
     connections.destroy();
-    assert.equal(await held, 'closed');
+    assert.equal(await held, 'ended');
   });
 
   it('says so when no connection comes about', async () => {
