@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
 import { bare, type Contender, haproxy, nginx, ours, REPLICAS, rustRouters } from './gateway/contenders.ts';
@@ -95,11 +96,13 @@ async function rounds(): Promise<Map<string, Measures[]>> {
   for (let round = 1 - WARM_ROUNDS; round <= ROUNDS; round += 1) {
     const seconds = round === 1 - WARM_ROUNDS ? WARM_SECONDS : SECONDS;
     const measured = new Map(contenders.map(({ name }) => [name, {} as Measures]));
-    for (const step of STEPS)
+    for (const { silenceMs = 0, measure } of STEPS) {
+      await sleep(silenceMs);
       for (const contender of contenders) {
-        const found = await step(contender, { seconds, dir, upstreamPort });
+        const found = await measure(contender, { seconds, dir, upstreamPort });
         Object.assign(measured.get(contender.name) ?? {}, found);
       }
+    }
     if (round > 0) for (const [name, measures] of measured) results.get(name)?.push(measures);
   }
   return results;

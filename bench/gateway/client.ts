@@ -15,10 +15,7 @@ export interface Target {
   headers: readonly string[];
 }
 
-/**
- * Load on bare sockets: node's own HTTP client costs more than most of the proxies, and with 100 requests at once its
- * share would be all there is to see. All times are milliseconds.
- */
+/** Load on bare sockets: node's own HTTP client costs more than most of the proxies. All times are milliseconds. */
 
 /** What every completion is asked at. */
 export const PATH = '/v1/chat/completions';
@@ -86,13 +83,21 @@ export interface StreamTimes {
   chunks: number[];
 }
 
-/** Streams of `chunks` events, one every so often, that begin within so many milliseconds; 0: all at once. `dir` has the program. */
-export async function streams(
-  target: Target,
-  options: { count: number; chunks: number; everyMs: number; withinMs: number; dir: string },
-): Promise<StreamTimes> {
-  const { count, chunks, everyMs, withinMs, dir } = options;
-  const child = spawn(join(dir, STREAMS), [target.port, count, withinMs].map(String), {
+export interface StreamLoad {
+  count: number;
+  /** Events of each stream, and the time between them. */
+  chunks: number;
+  everyMs: number;
+  /** One after the other within this time; 0: all in one moment. */
+  withinMs: number;
+  /** All connections are open before; else each stream opens its own as it begins, which counts. */
+  ahead?: boolean;
+}
+
+/** `dir` has the program. */
+export async function streams(target: Target, dir: string, load: StreamLoad): Promise<StreamTimes> {
+  const { count, chunks, everyMs, withinMs, ahead = false } = load;
+  const child = spawn(join(dir, STREAMS), [target.port, count, withinMs, Number(ahead)].map(String), {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));

@@ -1,8 +1,8 @@
 /*
- * Streams asked for over connections of their own, all at once or one after the other. Arguments: the port, how many, and
- * the time within which they begin, in ms. The request stands on the standard input. Says the time from each request to
- * its first event, as `first <ms>`, and how long each further event was on its way, as `chunk <ms>`; ends with 1, and says why,
- * when an answer is not 200 or breaks off.
+ * Streams asked for over connections of their own, all at once or one after the other. Arguments: the port, how many, the
+ * time within which they begin, in ms, and 1 where all connections are open before. The request stands on the standard input.
+ * Says the time from each one's beginning to its first event, as `first <ms>`, and how long each further event was on its
+ * way, as `chunk <ms>`; ends with 1, and says why, when an answer is not 200 or breaks off.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -33,13 +33,17 @@ static void fail(const char *why, const char *text) {
   exit(1);
 }
 
-static int open_to(int port) {
+static int epoll;
+
+static void open_to(int port, struct stream *s) {
   int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("no connection", "");
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   fcntl(fd, F_SETFL, O_NONBLOCK);
-  return fd;
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+  epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+  s->fd = fd;
 }
 
 static double *delays;
@@ -68,25 +72,22 @@ static int receive(struct stream *s) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4) return 2;
-  int port = atoi(argv[1]), count = atoi(argv[2]);
+  if (argc != 5) return 2;
+  int port = atoi(argv[1]), count = atoi(argv[2]), ahead = atoi(argv[4]);
   double within = atof(argv[3]);
   char request[UNREAD_BYTES];
   size_t length = fread(request, 1, sizeof request, stdin);
   struct stream *streams = calloc(count, sizeof *streams);
   delays = malloc(sizeof(double) * 1000 * count);
-  int epoll = epoll_create1(0);
-  for (int i = 0; i < count; i++) {
-    streams[i].fd = open_to(port);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &streams[i]};
-    epoll_ctl(epoll, EPOLL_CTL_ADD, streams[i].fd, &event);
-  }
-  usleep(SETTLE_MS * 1000);
+  epoll = epoll_create1(0);
+  for (int i = 0; ahead && i < count; i++) open_to(port, &streams[i]);
+  if (ahead) usleep(SETTLE_MS * 1000);
   double begin = stamp();
   for (int i = 0; i < count; i++) streams[i].begin = begin + within * i / count;
   for (int begun = 0, over = 0; over < count;) {
     for (; begun < count && streams[begun].begin <= stamp(); begun++) {
       streams[begun].begun = stamp();
+      if (!ahead) open_to(port, &streams[begun]);
       if (write(streams[begun].fd, request, length) != (ssize_t)length) fail("a request was not taken", "");
     }
     double wait = begun < count ? streams[begun].begin - stamp() : 1000;
