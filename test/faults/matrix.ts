@@ -111,6 +111,9 @@ describe('faults: kill -9', function () {
     await eventually('nothing is left', async () => (await installation.containers()).length === 0, {
       timeoutMs: 120_000,
     });
+    // What was killed may take longer to come back than all it was needed for.
+    const processes = VICTIMS.filter((victim) => !victim.startsWith('dockerd'));
+    await eventually('all processes run', () => processes.every((name) => installation.runs(name)));
   }
 
   async function set(scene: Scene, from: Step['from']): Promise<void> {

@@ -153,10 +153,17 @@ export class Installation {
   }
 
   pid(name: string): number {
-    const found = readState(join(this.dir, 'data')).processes.find((p) => p.name === name);
-    if (!found)
-      throw new Error(`no process ${name}: ${JSON.stringify(readState(join(this.dir, 'data')).processes)}`);
+    const found = this.#processes.find((p) => p.name === name);
+    if (!found) throw new Error(`no process ${name}: ${JSON.stringify(this.#processes)}`);
     return found.id.pid;
+  }
+
+  runs(name: string): boolean {
+    return this.#processes.some((p) => p.name === name);
+  }
+
+  get #processes() {
+    return readState(join(this.dir, 'data')).processes;
   }
 
   /** `kill -9` of one process of the installation. */
