@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { pino } from 'pino';
 import { hostLabel } from '../../spec/names.ts';
 import { eventually } from '../support/eventually.ts';
 import { skip } from '../support/needs.ts';
@@ -128,8 +129,10 @@ describe('gateway: host names and certificates', () => {
   it('have certificates: the one that fits the name, read again when its file changes', async function () {
     if (spawnSync('openssl', ['version']).status !== 0) skip(this, 'openssl makes the certificates');
     const [wild, other] = [certificate('wild', `*.${DOMAIN}`), certificate('other', 'other.example.net')];
+    const lines: string[] = [];
     const secure = await world.startGateway({
       config: { domain: DOMAIN, tls: { certificates: [wild, other] } },
+      log: pino({ base: null }, { write: (line: string) => void lines.push(line) }),
     });
     const answer = await overTls(secure.port, `${hostLabel(endpoint.id)}.${DOMAIN}`, '/v1');
     assert.deepEqual(answer, { status: 200, url: '/v1' });
@@ -144,8 +147,9 @@ describe('gateway: host names and certificates', () => {
     renameSync(next.certFile, wild.certFile);
     await eventually('renewed', async () => (await subjectOf(secure.port, `x.${DOMAIN}`)).serial !== serial);
     assert.equal(await shown(`x.${DOMAIN}`), 'next');
+    lines.length = 0;
     writeFileSync(wild.certFile, 'broken');
-    await new Promise((resolve) => setTimeout(resolve, 6000));
+    await eventually('seen', () => lines.some((line) => line.includes('changed certificate not taken over')));
     assert.equal(await shown(`x.${DOMAIN}`), 'next', 'what cannot be used changes nothing');
     await secure.close();
   });
