@@ -40,11 +40,11 @@ export interface Conditions {
   upstreamPort: number;
 }
 
-type Step = {
+interface Step {
   /** All contenders are left alone for so long before. */
   silenceMs?: number;
-  measure: (contender: Contender, conditions: Conditions) => Promise<Partial<Measures>>;
-};
+  measure(contender: Contender, conditions: Conditions): Promise<Partial<Measures>>;
+}
 
 /** What is measured, one after the other: of all contenders the same within moments, because a machine changes its speed. */
 export const STEPS: readonly Step[] = [

@@ -4,7 +4,7 @@ import { has, installMissing, type Started, startPinned } from './processes.ts';
 
 /**
  * The programs between which a proxy is measured are in C, like `wrk`: with Node on either side, two thirds of the time to
- * the first event of 100 streams were theirs.
+ * the first event of 100 requests in one moment were theirs.
  */
 
 export const UPSTREAM = 'upstream';

@@ -12,7 +12,7 @@ import { skip } from '../support/needs.ts';
 import { query } from '../support/traces.ts';
 import { cellOf, keepResult, readResults, VERSION } from './results.ts';
 import { FIRST_CTX, image, type Scene, STEPS, type Step, scaling } from './steps.ts';
-import { CONVERGES_MS, containersOf, kill, running, VICTIMS } from './victims.ts';
+import { CONVERGES_MS, containersOf, kill, PROCESSES, running, VICTIMS } from './victims.ts';
 
 const LOOK_EVERY_MS = 200;
 const SURGE = 1;
@@ -112,8 +112,7 @@ describe('faults: kill -9', function () {
       timeoutMs: 120_000,
     });
     // What was killed may take longer to come back than all it was needed for.
-    const processes = VICTIMS.filter((victim) => !victim.startsWith('dockerd'));
-    await eventually('all processes run', () => processes.every((name) => installation.runs(name)));
+    await eventually('all processes run', () => PROCESSES.every((name) => installation.runs(name)));
   }
 
   async function set(scene: Scene, from: Step['from']): Promise<void> {

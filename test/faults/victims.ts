@@ -3,11 +3,10 @@ import type { PrivateDocker } from '../../cli/services/private-docker.ts';
 import { LABELS } from '../../spec/names.ts';
 import type { Installation } from '../support/installation.ts';
 
+/** Those of the installation that are killed. */
+export const PROCESSES = ['worker', 'agent', 'api', 'gateway', 'temporal', 'postgres'];
 /** What is killed. `dockerd, kept`: the engine starts again with `live-restore`. */
-export const VICTIMS = [
-  ...['worker', 'agent', 'api', 'gateway', 'temporal', 'postgres'],
-  ...['dockerd', 'dockerd, kept'],
-] as const;
+export const VICTIMS = [...PROCESSES, 'dockerd', 'dockerd, kept'];
 /** DESIGN §10: after the death of any process at any step. */
 export const CONVERGES_MS = 60_000;
 
@@ -30,7 +29,7 @@ export async function kill(
   victim: string,
   { engine, installation }: { engine: PrivateDocker; installation: Installation },
 ): Promise<string[]> {
-  if (!victim.startsWith('dockerd')) {
+  if (PROCESSES.includes(victim)) {
     installation.kill(victim);
     return [];
   }
