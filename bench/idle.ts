@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseDocument } from 'yaml';
 import { eventually } from '../test/support/eventually.ts';
 import type { Installation } from '../test/support/installation.ts';
-import { familyOf, query } from '../test/support/traces.ts';
+import { familyOf } from '../test/support/traces.ts';
 import { cpuSeconds, rssMegabytes } from './gateway/processes.ts';
 import { measure } from './support/stage.ts';
 import { STUB_ENGINE } from './support/stub-engine.ts';
@@ -111,8 +111,7 @@ async function count(installation: Installation, state: string, wanted: number):
   await eventually(
     `${wanted} ${state}`,
     async () => {
-      const rows = await query(
-        installation,
+      const rows = await installation.query(
         `SELECT count(*)::int AS n FROM endpoints WHERE state = '${state}'`,
       );
       return rows[0]?.n === wanted;

@@ -5,7 +5,6 @@ import { temporalClient } from '../runtime/temporal.ts';
 import type { StandbyMode } from '../spec/states.ts';
 import { eventually } from '../test/support/eventually.ts';
 import type { Installation } from '../test/support/installation.ts';
-import { query } from '../test/support/traces.ts';
 import { measure, median, printRows } from './support/stage.ts';
 import { wakeTimes } from './support/steps.ts';
 import { rawTimes } from './wake/raw.ts';
@@ -105,7 +104,7 @@ async function sleep(installation: Installation, name: StandbyMode): Promise<voi
 
 async function newestReplica(installation: Installation, name: string): Promise<number> {
   const sql = `SELECT max(r.number) AS number FROM replicas r JOIN endpoints e ON e.id = r.endpoint_id WHERE e.name = '${name}'`;
-  const [row] = await query(installation, sql);
+  const [row] = await installation.query(sql);
   return Number(row?.number);
 }
 

@@ -19,7 +19,6 @@ import {
 } from '../support/installation.ts';
 import { skip } from '../support/needs.ts';
 import { TestRegistry } from '../support/registry.ts';
-import { query } from '../support/traces.ts';
 
 const WEIGHTS_BYTES = 98_362_432;
 /** Given to every endpoint or process here, and to be found in nothing that can be read afterwards. */
@@ -97,12 +96,7 @@ describe('end to end: bad input and bad luck', function () {
   /** A failed endpoint holds nothing; a deleted one gives its name back. */
   async function leavesNothing(name: string): Promise<void> {
     await eventually('no container', async () => (await installation.containers(name)).length === 0);
-    const [held] = await query(
-      installation,
-      `SELECT (SELECT count(*) FROM allocations) AS places, (SELECT count(*) FROM routes) AS routes,
-        (SELECT count(*) FROM replicas WHERE stopped_at IS NULL) AS replicas`,
-    );
-    assert.deepEqual(held, { places: 0, routes: 0, replicas: 0 });
+    assert.deepEqual(await installation.holdings(), { places: 0, routes: 0, replicas: 0 });
     await installation.remove(name);
   }
 
@@ -156,8 +150,7 @@ describe('end to end: bad input and bad luck', function () {
     assert.match(await failure('big'), /^GPU_OOM: .*Take a larger instance.*CUDA out of memory/);
     assert.match(await failure('taken'), /^PORT_IN_USE: .*address already in use/);
     const starts = async (name: string) => {
-      const rows = await query(
-        installation,
+      const rows = await installation.query(
         `SELECT r.created_at FROM replicas r JOIN endpoints e ON e.id = r.endpoint_id WHERE e.name = '${name}' ORDER BY r.number`,
       );
       return rows.map(({ created_at }) => new Date(String(created_at)).getTime());
@@ -170,8 +163,7 @@ describe('end to end: bad input and bad luck', function () {
     await says('busy', 'initializing', /^Start 1 failed; trying again in \d+ s$/);
     // Half of the instance's memory, then all of it.
     assert.match(await failure('shared'), /^NCCL_SHM: .*NCCL error/);
-    const sizes = await query(
-      installation,
+    const sizes = await installation.query(
       `SELECT r.failure->>'logTail' AS log FROM replicas r JOIN endpoints e ON e.id = r.endpoint_id WHERE e.name = 'shared' ORDER BY r.number`,
     );
     const [before = 0, after = 0, ...others] = sizes.map(({ log }) => Number(String(log).split(/\s+/)[1]));
@@ -200,7 +192,7 @@ describe('end to end: bad input and bad luck', function () {
     assert.match(elsewhere, /^NOT_HEALTHY: .*\/nowhere answered 404.*Check healthRoute in model\.image/);
     await eventually(
       'both have ended',
-      async () => (await query(installation, 'SELECT 1 FROM allocations')).length === 0,
+      async () => (await installation.query('SELECT 1 FROM allocations')).length === 0,
       { timeoutMs: 60_000 },
     );
     await leavesNothing('silent');
@@ -308,10 +300,9 @@ describe('end to end: bad input and bad luck', function () {
       assert.equal(answer.status, 400, JSON.stringify(answer.body));
       assert.match((answer.body as { error: string }).error, message);
       assert.equal((await installation.api('GET', path('refused'))).status, 404);
-      assert.deepEqual(await query(installation, "SELECT 1 FROM endpoints WHERE name = 'refused'"), []);
+      assert.deepEqual(await installation.query("SELECT 1 FROM endpoints WHERE name = 'refused'"), []);
       assert.deepEqual(
-        await query(
-          installation,
+        await installation.query(
           "SELECT 1 FROM audit WHERE endpoint_name = 'refused' AND action LIKE '%create%'",
         ),
         [],
@@ -333,7 +324,7 @@ describe('end to end: bad input and bad luck', function () {
     await installation.chat('serves');
 
     const vault = openVault(join(installation.dir, 'data', 'secret.key'));
-    const replicas = await query(installation, 'SELECT id FROM replicas');
+    const replicas = await installation.query('SELECT id FROM replicas');
     const engineKeys = replicas.map(({ id }) => vault.engineKey(String(id)));
     assert.ok(engineKeys.length >= 2);
     const secrets = [...Object.values(SECRETS), ...engineKeys];

@@ -7,7 +7,7 @@ import { readState } from '../../cli/up/state.ts';
 import { endpointWorkflowId, hostWorkflowId } from '../../spec/names.ts';
 import { eventually } from '../support/eventually.ts';
 import { docker, Installation, needsInstallation } from '../support/installation.ts';
-import { familyOf, networksOf, processesOf, query } from '../support/traces.ts';
+import { familyOf, networksOf, processesOf } from '../support/traces.ts';
 
 /** Within which Ctrl-C or SIGTERM has ended everything. */
 const STOP_MS = 10_000;
@@ -64,14 +64,14 @@ describe('end to end: stop, start again, stand still', function () {
     });
     assert.equal(await engine(), before);
     assert.equal((await installation.get(NAME)).status.readyReplica, 1);
-    const replicas = await query(installation, 'SELECT id FROM replicas');
+    const replicas = await installation.query('SELECT id FROM replicas');
     assert.equal(replicas.length, 1, `replicas: ${JSON.stringify(replicas)}`);
     await installation.chat(NAME);
   }
 
   /** Whether the host's workflow has its watch taken up by an agent, after `startedAt`. */
   async function watchedSince(startedAt: number): Promise<boolean> {
-    const [host] = await query(installation, 'SELECT id FROM hosts');
+    const [host] = await installation.query('SELECT id FROM hosts');
     const connection = await Connection.connect({ address: installation.connection.temporal });
     try {
       const { raw } = await new Client({ connection }).workflow
@@ -186,7 +186,7 @@ describe('end to end: stop, start again, stand still', function () {
     const connection = await Connection.connect({ address: temporal });
     try {
       const { workflow } = new Client({ connection });
-      const names = (await query(installation, "SELECT name FROM endpoints WHERE phase <> 'deleted'")).map(
+      const names = (await installation.query("SELECT name FROM endpoints WHERE phase <> 'deleted'")).map(
         ({ name }) => String(name),
       );
       const status = async (name: string) => {

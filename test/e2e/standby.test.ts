@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { eventually } from '../support/eventually.ts';
 import { docker, Installation, needsInstallation } from '../support/installation.ts';
-import { query } from '../support/traces.ts';
 
 /** Room for two replicas of the sample's instance (2 GiB each). */
 const HOST_BYTES = 4.5 * 1024 ** 3;
@@ -21,16 +20,11 @@ describe('end to end: standby', function () {
   after(() => installation?.destroy());
   afterEach(async () => {
     if (!installation) return;
-    for (const { name } of await query(installation, 'SELECT name FROM endpoints'))
+    for (const { name } of await installation.query('SELECT name FROM endpoints'))
       await installation.remove(String(name));
-    await eventually('nothing is held', async () => {
-      const [held] = await query(
-        installation,
-        `SELECT (SELECT count(*) FROM allocations) AS places, (SELECT count(*) FROM routes) AS routes,
-          (SELECT count(*) FROM replicas WHERE stopped_at IS NULL) AS replicas`,
-      );
-      return Object.values(held ?? {}).every((count) => Number(count) === 0);
-    });
+    await eventually('nothing is held', async () =>
+      Object.values(await installation.holdings()).every((count) => count === 0),
+    );
     assert.deepEqual(await installation.containers(), []);
   });
 
@@ -44,10 +38,10 @@ describe('end to end: standby', function () {
     return id ?? assert.fail(`${name} has no container`);
   };
   const stages = async (name: string) => {
-    const rows = await query(
-      installation,
+    const rows = await installation.query(
       `SELECT r.stage FROM replicas r JOIN endpoints e ON e.id = r.endpoint_id
-       WHERE e.name = '${name}' AND r.stopped_at IS NULL`,
+       WHERE e.name = $1 AND r.stopped_at IS NULL`,
+      [name],
     );
     return rows.map((r) => r.stage);
   };

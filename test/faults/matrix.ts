@@ -9,7 +9,6 @@ import { cacheDir } from '../../runtime/config.ts';
 import { eventually } from '../support/eventually.ts';
 import { IMAGE, Installation, needsInstallation } from '../support/installation.ts';
 import { skip } from '../support/needs.ts';
-import { query } from '../support/traces.ts';
 import { cellOf, keepResult, readResults, VERSION } from './results.ts';
 import { FIRST_CTX, image, type Scene, STEPS, type Step, scaling } from './steps.ts';
 import { CONVERGES_MS, containersOf, kill, PROCESSES, running, VICTIMS } from './victims.ts';
@@ -106,7 +105,7 @@ describe('faults: kill -9', function () {
   }
 
   async function clear(): Promise<void> {
-    for (const { name } of await query(installation, "SELECT name FROM endpoints WHERE phase <> 'deleted'"))
+    for (const { name } of await installation.query("SELECT name FROM endpoints WHERE phase <> 'deleted'"))
       await installation.remove(String(name));
     await eventually('nothing is left', async () => (await installation.containers()).length === 0, {
       timeoutMs: 120_000,
@@ -130,7 +129,7 @@ describe('faults: kill -9', function () {
   async function amiss({ name }: Scene, { outcome }: Step, kept: readonly string[]): Promise<string | null> {
     const replicas = outcome?.replicas ?? 0;
     const containers = await containersOf(engine, installation);
-    const [row] = await query(installation, OWNED);
+    const [row] = await installation.query(OWNED);
     const { places, busy, alive, routes } = row as Record<'places' | 'busy' | 'alive' | 'routes', unknown[]>;
     if ([containers, places, alive, routes].some(({ length }) => length !== replicas))
       return JSON.stringify({ containers: containers.map(({ Names }) => Names), places, alive, routes });

@@ -15,7 +15,6 @@ import { type CutProxy, startCutProxy } from '../support/cut-proxy.ts';
 import { eventually } from '../support/eventually.ts';
 import { IMAGE, Installation, needsInstallation } from '../support/installation.ts';
 import { skip } from '../support/needs.ts';
-import { query } from '../support/traces.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const NAME = 'cut-off';
@@ -86,11 +85,11 @@ describe('end to end: a network cut between control plane and host', function ()
   }
 
   const farState = async () =>
-    (await query(installation, "SELECT state FROM hosts WHERE name = 'far'"))[0]?.state;
+    (await installation.query("SELECT state FROM hosts WHERE name = 'far'"))[0]?.state;
   const farContainers = async () => (await far.listContainers()).map(({ Id }) => Id);
   const nearContainers = () => installation.containers(NAME);
   const routes = async () =>
-    (await query(installation, 'SELECT replica_id, state FROM routes ORDER BY replica_id')).map(
+    (await installation.query('SELECT replica_id, state FROM routes ORDER BY replica_id')).map(
       ({ replica_id, state }) => `${String(replica_id).split('-').at(-1)} ${state}`,
     );
 
@@ -163,7 +162,7 @@ describe('end to end: a network cut between control plane and host', function ()
       everyMs: 200,
     });
     await eventually('its row is closed', async () => {
-      const [row] = await query(installation, 'SELECT stage, message FROM replicas WHERE number = 1');
+      const [row] = await installation.query('SELECT stage, message FROM replicas WHERE number = 1');
       return row?.stage === 'stopped';
     });
     assert.equal(await farState(), 'ready');

@@ -1,7 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { FILE, IMAGE, type Installation } from '../support/installation.ts';
-import { query } from '../support/traces.ts';
 
 /** An endpoint in the middle of a step. */
 export interface Scene {
@@ -48,8 +47,7 @@ const create = ({ installation, name }: Scene) =>
 
 /** Rows of the endpoint's replicas or routes for which `where` holds. */
 async function some(scene: Scene, table: 'replicas' | 'routes', where: string): Promise<boolean> {
-  const rows = await query(
-    scene.installation,
+  const rows = await scene.installation.query(
     `SELECT 1 FROM ${table} t WHERE ${where} AND t.endpoint_id = (SELECT id FROM endpoints WHERE name = '${scene.name}')`,
   );
   return rows.length > 0;

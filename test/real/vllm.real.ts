@@ -5,7 +5,6 @@ import { eventually } from '../support/eventually.ts';
 import { docker, Installation, needsInstallation } from '../support/installation.ts';
 import { needs } from '../support/needs.ts';
 import { writeTinyModel } from '../support/tiny-model.ts';
-import { query } from '../support/traces.ts';
 
 const GOOD = 'some/tiny';
 /** Its attention heads are too small for vLLM's kernel on CPUs: it starts, calls itself healthy, and dies of a question. */
@@ -137,7 +136,7 @@ describe('real vLLM', function () {
     const failed = await eventually(
       'broken has failed',
       async () => {
-        routed += (await query(installation, 'SELECT 1 FROM routes')).length;
+        routed += (await installation.query('SELECT 1 FROM routes')).length;
         const { status } = await installation.get('broken');
         assert.equal(status.readyReplica, 0);
         assert.notEqual(status.state, 'running');
@@ -151,7 +150,7 @@ describe('real vLLM', function () {
       /^INFERENCE_FAILED: vllm says it is healthy, but .* answered 500/,
     );
     assert.match(failed.errorMessage ?? '', /Its log says: .*head_?(dim|size).* 16/i);
-    assert.deepEqual(await query(installation, 'SELECT 1 FROM replicas WHERE ready_at IS NOT NULL'), []);
+    assert.deepEqual(await installation.query('SELECT 1 FROM replicas WHERE ready_at IS NOT NULL'), []);
     await eventually(
       'its container is gone',
       async () => (await installation.containers('broken')).length === 0,

@@ -3,6 +3,7 @@ import { linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } f
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { type ConnectionFile, readConnection, readState } from '../../cli/up/state.ts';
 import { type Mirror, startMirror } from '../../hub/mirror/server.ts';
 import { loadPlatformConfig } from '../../runtime/config.ts';
@@ -29,6 +30,13 @@ interface HubControl {
   fault: NonNullable<Parameters<typeof startMirror>[0]['fault']> | undefined;
   /** Bytes of files handed to the network. */
   servedBytes: number;
+}
+
+/** Numbers of things that replicas have in the store. */
+interface Holdings {
+  places: number;
+  routes: number;
+  replicas: number;
 }
 
 /**
@@ -234,7 +242,7 @@ export class Installation {
     return settled;
   }
 
-  /** Deletes an endpoint, as often as it takes until the API has taken it, and waits until it and its containers are gone. */
+  /** Deletes an endpoint, as often as it takes until the API has taken it, and waits until nothing has its name any more. */
   async remove(name: string): Promise<void> {
     const path = `/v2/endpoint/${this.connection.namespace}/${name}`;
     await eventually(`${name} is deleted`, async () =>
@@ -245,9 +253,32 @@ export class Installation {
       async () => (await this.containers(name)).length === 0,
       { timeoutMs: 60_000 },
     );
-    await eventually(`${name} is free`, async () => (await this.api('GET', path)).status === 404, {
-      timeoutMs: 60_000,
-    });
+    // To its readers it is gone at once; its name is free when the store has forgotten it.
+    await eventually(
+      `${name} is free`,
+      async () => (await this.query('SELECT 1 FROM endpoints WHERE name = $1', [name])).length === 0,
+      { timeoutMs: 60_000 },
+    );
+  }
+
+  /** What the store holds on behalf of replicas: places on hosts, routes, and replicas that have not ended. */
+  async holdings(): Promise<Holdings> {
+    const [held] = await this.query(
+      `SELECT (SELECT count(*)::int FROM allocations) AS places, (SELECT count(*)::int FROM routes) AS routes,
+        (SELECT count(*)::int FROM replicas WHERE stopped_at IS NULL) AS replicas`,
+    );
+    return held as Record<keyof Holdings, number>;
+  }
+
+  /** One statement on the database. */
+  async query(sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
+    const client = new pg.Client({ connectionString: readState(join(this.dir, 'data')).databaseUrl ?? '' });
+    await client.connect();
+    try {
+      return (await client.query<Record<string, unknown>>(sql, values)).rows;
+    } finally {
+      await client.end();
+    }
   }
 
   /** One chat answer through the gateway. */

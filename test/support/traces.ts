@@ -1,7 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import pg from 'pg';
-import { readState } from '../../cli/up/state.ts';
 import { LABELS } from '../../spec/names.ts';
 import { docker, type Installation } from './installation.ts';
 
@@ -43,18 +41,4 @@ export function familyOf(pid: number): number[] {
 /** Networks of an installation on its Docker engine. */
 export function networksOf({ installationId }: Pick<Installation, 'installationId'>): string[] {
   return docker('network', 'ls', '--filter', `label=${LABELS.installation}=${installationId}`, '--quiet');
-}
-
-/** One statement on the database of an installation. */
-export async function query(
-  { dir }: Pick<Installation, 'dir'>,
-  sql: string,
-): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client({ connectionString: readState(join(dir, 'data')).databaseUrl ?? '' });
-  await client.connect();
-  try {
-    return (await client.query<Record<string, unknown>>(sql)).rows;
-  } finally {
-    await client.end();
-  }
 }
