@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { scrape } from '../test/gateway/scrape.ts';
 import { eventually } from '../test/support/eventually.ts';
 import { freePort } from '../test/support/ports.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
@@ -128,9 +129,10 @@ async function hold(targets: readonly Target[]): Promise<{ sockets: Socket[]; an
       sockets.push(...batch);
     }
   }
-  const metrics = `http://127.0.0.1:${targets[0]?.port}/metrics`;
-  await eventually('all are held', async () =>
-    (await (await fetch(metrics)).text()).includes(`gateway_held_requests ${HELD_ENDPOINTS * HELD_EACH}\n`),
+  const port = targets[0]?.port ?? 0;
+  await eventually(
+    'all are held',
+    async () => (await scrape(port)).total('gateway_held_requests') === HELD_ENDPOINTS * HELD_EACH,
   );
   return { sockets, answers };
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drainState } from '../store/routes.ts';
-import { ask } from '../test/gateway/client.ts';
+import { scrape } from '../test/gateway/scrape.ts';
 import { createWorld } from '../test/gateway/world.ts';
 import { eventually } from '../test/support/eventually.ts';
 import { stopSharedPostgres } from '../test/support/postgres.ts';
@@ -58,11 +58,7 @@ async function soak(): Promise<boolean> {
   const watching = watch(until, memory);
   await caller.atRate(rate, until);
   await Promise.all([changes, watching]);
-  const atRest = await eventually('counters at zero', async () => {
-    const { body } = await ask(port, '/metrics');
-    const names = ['pending', 'in_flight', 'held'];
-    return names.every((name) => new RegExp(`^gateway_${name}_requests 0$`, 'm').test(body));
-  }).then(
+  const atRest = await eventually('counters at zero', async () => (await scrape(port)).atRest).then(
     () => true,
     () => false,
   );

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { createLog } from '../../runtime/log.ts';
 import { onShutdown, reportReady } from '../../runtime/process.ts';
 import { Processes } from './processes.ts';
+import { collectForScrapes } from './scrape.ts';
 import { readSettings } from './settings.ts';
 
 /** The gateway of one machine: starts its processes, keeps them running, and replaces them one by one on SIGHUP. */
@@ -14,6 +15,7 @@ const processes = new Processes({
   drainMs: platform.lifecycle.drainSeconds * 1000,
   log,
 });
+collectForScrapes();
 onShutdown(log, () => processes.stop());
 process.on('SIGHUP', () => void processes.replace());
 try {

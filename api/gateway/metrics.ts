@@ -1,5 +1,13 @@
-import { Counter, Gauge, type Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
+import {
+  AggregatorRegistry,
+  Counter,
+  Gauge,
+  type Histogram,
+  type OpenMetricsContentType,
+  Registry,
+} from 'prom-client';
 import type { ANSWERS } from './errors.ts';
+import type { Families } from './scrape.ts';
 
 /** Numbers the scrape reads at the moment it comes. */
 export interface MetricSource {
@@ -43,9 +51,12 @@ class FirstByteTimes {
   }
 }
 
-/** The process in OpenMetrics. Nothing in it names an endpoint, so it needs no token; the API has the numbers by endpoint. */
+/**
+ * What this process counts. Every number says by its label `pid` whose it is: of a sum over processes that come and go
+ * no rate could be had. Nothing in it names an endpoint, so it needs no token; the API has the numbers by endpoint.
+ */
 export class Metrics {
-  readonly #registry = new Registry<OpenMetricsContentType>();
+  readonly #registry = new Registry();
   /** By the first digit of the status. Plain numbers here and below, read when a scrape comes: every request counts. */
   readonly #responses: number[] = Array.from({ length: 10 }, () => 0);
   readonly #refusals: Counter<'kind'>;
@@ -54,7 +65,7 @@ export class Metrics {
   readonly #firstByte = new FirstByteTimes();
 
   constructor(read: () => MetricSource) {
-    this.#registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+    this.#registry.setDefaultLabels({ pid: String(process.pid) });
     const registers = [this.#registry];
     const gauge = (name: string, help: string, value: (source: MetricSource) => number) =>
       new Gauge({
@@ -124,7 +135,14 @@ export class Metrics {
     this.#broken.inc();
   }
 
-  async text(): Promise<{ contentType: string; body: string }> {
-    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  families(): Promise<Families> {
+    return this.#registry.getMetricsAsJSON();
   }
+}
+
+/** What several processes count, as OpenMetrics text. */
+export async function openMetrics(all: Families[]): Promise<{ contentType: string; body: string }> {
+  const merged = AggregatorRegistry.aggregate<OpenMetricsContentType>(all);
+  merged.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+  return { contentType: merged.contentType, body: await merged.metrics() };
 }

@@ -23,11 +23,12 @@ import { Limits } from './limits.ts';
 import { plainServer, tlsServer } from './listener.ts';
 import { Load } from './load.ts';
 import { Meter } from './meter.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, openMetrics } from './metrics.ts';
 import { compilePolicy } from './policy.ts';
 import { Exchange } from './proxy.ts';
 import { Replicas } from './replicas.ts';
 import { Reporter } from './report.ts';
+import { Scrape } from './scrape.ts';
 import type { Snapshot } from './snapshot.ts';
 import { refuseUpgrade, tunnel } from './upgrade.ts';
 import { UsageReporter } from './usage-report.ts';
@@ -150,6 +151,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     wakes: waker.sent,
   });
   const metrics = new Metrics(stats);
+  const scrape = new Scrape(() => metrics.families());
   const accessLog = new AccessLog(log, config.accessLog.sample);
   const context: ExchangeContext = {
     replicas,
@@ -285,7 +287,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   }
 
   async function answerMetrics(res: ServerResponse): Promise<void> {
-    const { contentType, body } = await metrics.text();
+    const { contentType, body } = await openMetrics(await scrape.all());
     res.writeHead(200, { 'content-type': contentType });
     res.end(body);
   }

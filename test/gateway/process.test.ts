@@ -11,6 +11,7 @@ import { usageByToken } from '../../store/usage.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePort } from '../support/ports.ts';
 import { ask } from './client.ts';
+import { scrape } from './scrape.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 import { createWorld, type World } from './world.ts';
 
@@ -180,6 +181,44 @@ describe('gateway: process', () => {
     });
     after(() => upstream.close());
 
+    it('tell of all of them, whichever is scraped', async () => {
+      for (let i = 0; i < 10; i += 1) assert.equal((await ask(port, path)).status, 200);
+      const said = await scrape(port);
+      assert.deepEqual(
+        said
+          .values('gateway_store_connected')
+          .map(({ pid }) => pid)
+          .sort(byNumber),
+        listened(run).sort(byNumber),
+      );
+      assert.equal(said.total('gateway_accepted_requests'), 10);
+      assert.equal(said.total('gateway_responses_total', 'class="2xx"'), 10);
+      assert.equal(said.total('gateway_first_byte_seconds_count'), 10);
+    });
+
+    it('one that does not answer is left out of a scrape, and is in the next one', async () => {
+      const [silent = 0, other] = listened(run);
+      process.kill(silent, 'SIGSTOP');
+      try {
+        // The one that is stopped may have taken the connection: then it is for the other to take the next.
+        const pids = await eventually(
+          'told',
+          async () => {
+            const said = await Promise.race([scrape(port), sleep(5000)]);
+            return said?.values('gateway_store_connected').map(({ pid }) => pid);
+          },
+          { timeoutMs: 60_000 },
+        );
+        assert.deepEqual(pids, [other]);
+      } finally {
+        process.kill(silent, 'SIGCONT');
+      }
+      await eventually(
+        'both',
+        async () => (await scrape(port)).values('gateway_store_connected').length === 2,
+      );
+    });
+
     it('are replaced one by one on SIGHUP, and no request notices', async () => {
       const before = listened(run);
       assert.equal(before.length, 2);
@@ -224,6 +263,8 @@ describe('gateway: process', () => {
 
 /** A process loads hundreds of modules: a second or two, much longer on a busy machine. */
 const STARTS = { timeoutMs: 180_000 };
+
+const byNumber = (a: number, b: number) => a - b;
 
 /** Process numbers of those that listened, in order. */
 function listened({ stdout }: { stdout: string }): number[] {
