@@ -4,7 +4,7 @@ import type { ContainerInput, Engine } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { firstRefusal, imageFitsHardware } from './hardware-rules.ts';
 import { limitsOf, sharedMemory } from './limits.ts';
-import { infer } from './probes.ts';
+import { healthAt, infer } from './probes.ts';
 import { trustsRemoteCode } from './remote-code.ts';
 import { kindOf } from './tasks.ts';
 import { selectTransformers } from './transformers-files.ts';
@@ -83,12 +83,7 @@ export const infinity: Engine<InfinityImage> = {
       stopGraceMs: STOP_GRACE_MS,
     };
   },
-  healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
-  readiness: (settings) => ({
-    method: 'GET',
-    path: settings.healthRoute ?? HEALTH_ROUTE,
-    timeoutMs: HEALTH_TIMEOUT_MS,
-  }),
+  ...healthAt(HEALTH_ROUTE, HEALTH_TIMEOUT_MS),
   inference: (_settings, servedName, model) => {
     switch (kindOf(model?.task)) {
       case 'rank':

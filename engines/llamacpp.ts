@@ -6,6 +6,7 @@ import type { ContainerInput, Engine } from './engine.ts';
 import { classifyEnd } from './failures.ts';
 import { selectGguf } from './gguf.ts';
 import { limitsOf } from './limits.ts';
+import { healthAt } from './probes.ts';
 
 /** The port is always passed: the image's own changed from 8080 to 9931 between builds. */
 const DEFAULT_PORT = 8080;
@@ -93,12 +94,7 @@ export const llamacpp: Engine<LlamacppImage> = {
     };
   },
   driverNeed: (settings) => llamacppDriver(settings.url),
-  healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
-  readiness: (settings) => ({
-    method: 'GET',
-    path: settings.healthRoute ?? HEALTH_ROUTE,
-    timeoutMs: HEALTH_TIMEOUT_MS,
-  }),
+  ...healthAt(HEALTH_ROUTE, HEALTH_TIMEOUT_MS),
   inference,
   classify: (end) => classifyEnd('llama.cpp', end),
 };

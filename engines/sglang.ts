@@ -14,7 +14,7 @@ import {
   spreadOverGpus,
 } from './hardware-rules.ts';
 import { limitsOf, sharedMemory } from './limits.ts';
-import { openAiInference } from './probes.ts';
+import { healthAt, openAiInference } from './probes.ts';
 import { trustsRemoteCode } from './remote-code.ts';
 import { kindOf } from './tasks.ts';
 import { selectTransformers } from './transformers-files.ts';
@@ -100,12 +100,7 @@ export const sglang: Engine<SglangImage> = {
     };
   },
   driverNeed: (settings) => sglangDriver(settings.url),
-  healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
-  readiness: (settings) => ({
-    method: 'GET',
-    path: settings.healthRoute ?? HEALTH_ROUTE,
-    timeoutMs: HEALTH_TIMEOUT_MS,
-  }),
+  ...healthAt(HEALTH_ROUTE, HEALTH_TIMEOUT_MS),
   inference: (_settings, servedName, model) => {
     const kind = kindOf(model?.task);
     // The form of its classification route depends on the version, so a text classifier is not asked.

@@ -6,7 +6,7 @@ import { classifyEnd } from './failures.ts';
 import { capabilityText, gpuFacts } from './gpus.ts';
 import { firstRefusal, imageFitsHardware, nameOf, newEnough } from './hardware-rules.ts';
 import { limitsOf } from './limits.ts';
-import { infer } from './probes.ts';
+import { healthAt, infer } from './probes.ts';
 import { kindOf } from './tasks.ts';
 import { selectTransformers } from './transformers-files.ts';
 import { tagOf } from './versions.ts';
@@ -79,12 +79,7 @@ export const tei: Engine<TeiImage> = {
       stopGraceMs: STOP_GRACE_MS,
     };
   },
-  healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
-  readiness: (settings) => ({
-    method: 'GET',
-    path: settings.healthRoute ?? HEALTH_ROUTE,
-    timeoutMs: HEALTH_TIMEOUT_MS,
-  }),
+  ...healthAt(HEALTH_ROUTE, HEALTH_TIMEOUT_MS),
   inference: (settings, _servedName, model) => {
     if (settings.pooling === 'splade') return infer('/embed_sparse', { inputs: 'Hello' });
     switch (kindOf(model?.task)) {

@@ -6,7 +6,7 @@ import type { ContainerInput, Engine, ModelRequest, SettingsRefusal } from './en
 import { classifyEnd } from './failures.ts';
 import { firstRefusal, imageFitsHardware } from './hardware-rules.ts';
 import { limitsOf, sharedMemory } from './limits.ts';
-import { infer } from './probes.ts';
+import { healthAt, infer } from './probes.ts';
 import { trustsRemoteCode } from './remote-code.ts';
 import { kindOf } from './tasks.ts';
 import { selectTransformers } from './transformers-files.ts';
@@ -77,12 +77,7 @@ export const tgi: Engine<TgiImage> = {
     };
   },
   driverNeed: () => tgiDriver(),
-  healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
-  readiness: (settings) => ({
-    method: 'GET',
-    path: settings.healthRoute ?? HEALTH_ROUTE,
-    timeoutMs: HEALTH_TIMEOUT_MS,
-  }),
+  ...healthAt(HEALTH_ROUTE, HEALTH_TIMEOUT_MS),
   inference: () => infer('/generate', { inputs: 'Hello', parameters: { max_new_tokens: 1 } }),
   classify: (end) => classifyEnd('TGI', end),
 };

@@ -8,7 +8,7 @@ import { cpuCacheGib } from './fit/memory.ts';
 import { gpuFacts } from './gpus.ts';
 import { countIn, firstRefusal, imageFitsHardware, newEnough, spreadOverGpus } from './hardware-rules.ts';
 import { limitsOf, sharedMemory } from './limits.ts';
-import { openAiInference } from './probes.ts';
+import { healthAt, openAiInference } from './probes.ts';
 import { trustsRemoteCode } from './remote-code.ts';
 import { kindOf } from './tasks.ts';
 import { selectTransformers } from './transformers-files.ts';
@@ -81,12 +81,7 @@ export const vllm: Engine<VllmImage> = {
     };
   },
   driverNeed: (settings, env) => vllmDriver(settings.url, env),
-  healthRoute: (settings) => settings.healthRoute ?? HEALTH_ROUTE,
-  readiness: (settings) => ({
-    method: 'GET',
-    path: settings.healthRoute ?? HEALTH_ROUTE,
-    timeoutMs: HEALTH_TIMEOUT_MS,
-  }),
+  ...healthAt(HEALTH_ROUTE, HEALTH_TIMEOUT_MS),
   // Its health route says that the process lives, not that it can infer.
   inference: (_settings, servedName, model) =>
     openAiInference(kindOf(model?.task), flagValue(model?.args ?? [], SERVED_NAME) ?? servedName),

@@ -2,48 +2,10 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { Failure } from '../../spec/errors.ts';
 import type { Desired, ReplicaView } from '../../spec/lifecycle.ts';
-import { isFinal, type ReplicaStage } from '../../spec/states.ts';
+import { isFinal } from '../../spec/states.ts';
 import { countFailure, type FailureStreak } from '../../workflows/policy/failures.ts';
 import { plan } from '../../workflows/policy/plan.ts';
-
-const NOW = 1_800_000_000_000;
-const LIMITS = { maxStartFailures: 3, retryBaseMs: 2000, retryMaxMs: 60_000 };
-
-function desired(over: Partial<Desired> = {}): Desired {
-  return {
-    endpointId: '00000000-0000-4000-8000-000000000000',
-    phase: 'running',
-    generation: 1,
-    revision: 1,
-    sleepGeneration: 0,
-    minReplica: 1,
-    maxReplica: 1,
-    engine: 'llamacpp',
-    model: 'owner/model',
-    pinned: true,
-    limits: LIMITS,
-    targetReplica: 0,
-    lastReplicaNumber: 0,
-    liveReplicas: [],
-    ...over,
-  };
-}
-
-function view(number: number, stage: ReplicaStage, over: Partial<ReplicaView> = {}): ReplicaView {
-  return {
-    number,
-    revision: 1,
-    stage,
-    message: '',
-    hostId: 'h',
-    stageSince: NOW,
-    readyAt: stage === 'running' ? NOW : null,
-    failure: null,
-    blocked: false,
-    stopping: false,
-    ...over,
-  };
-}
+import { desired, LIMITS, NOW, view } from './examples.ts';
 
 const rules = (nextNumber: number | null) => ({ nextNumber, slowCrashes: true });
 

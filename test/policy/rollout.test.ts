@@ -6,8 +6,8 @@ import { bakeOf, checkBake } from '../../spec/rollout.ts';
 import type { ReplicaStage } from '../../spec/states.ts';
 import { adopt, carryOut, type EndpointMemory, hear } from '../../workflows/policy/memory.ts';
 import { plan } from '../../workflows/policy/plan.ts';
+import { desired as example, view as exampleView, NOW } from './examples.ts';
 
-const NOW = 1_800_000_000_000;
 const BAKE = { seconds: 60, requests: 500, maxErrorPercent: 5 };
 const FAILURE = {
   code: 'ENGINE_ERRORS',
@@ -15,45 +15,15 @@ const FAILURE = {
   logTail: 'boom',
 } as const;
 
-function desired(over: Partial<Desired> = {}): Desired {
-  return {
-    endpointId: '00000000-0000-4000-8000-000000000000',
-    phase: 'running',
-    generation: 2,
-    revision: 2,
-    sleepGeneration: 0,
-    minReplica: 1,
-    maxReplica: 3,
-    engine: 'llamacpp',
-    model: 'owner/model',
-    pinned: true,
-    limits: { maxStartFailures: 3, retryBaseMs: 2000, retryMaxMs: 60_000 },
-    bake: BAKE,
-    targetReplica: 0,
-    lastReplicaNumber: 0,
-    liveReplicas: [],
-    ...over,
-  };
-}
-
-function view(number: number, revision: number, stage: ReplicaStage = 'running'): ReplicaView {
-  return {
-    number,
-    revision,
-    stage,
-    message: '',
-    hostId: 'h',
-    stageSince: NOW,
-    readyAt: stage === 'running' ? NOW : null,
-    failure: null,
-    blocked: false,
-    stopping: false,
-  };
-}
-
 const ON_TRIAL = { stable: 1, approved: null, rejected: null };
 const APPROVED = { stable: 1, approved: 2, rejected: null };
 const ROLLED_BACK = { stable: 1, approved: null, rejected: { revision: 2, failure: FAILURE } };
+
+const desired = (over: Partial<Desired> = {}) =>
+  example({ generation: 2, revision: 2, maxReplica: 3, bake: BAKE, ...over });
+
+const view = (number: number, revision: number, stage: ReplicaStage = 'running') =>
+  exampleView(number, stage, { revision });
 
 /** Which revision how many replicas of are started, and who stops. */
 function steps(wish: Desired, replicas: ReplicaView[], target: number, known: object) {

@@ -4,29 +4,7 @@ import { isStarting } from '../../spec/states.ts';
 import { adopt, carryOut, type EndpointMemory, hear, type News } from '../../workflows/policy/memory.ts';
 import { type Plan, plan } from '../../workflows/policy/plan.ts';
 import { newReplica } from '../../workflows/policy/view.ts';
-
-export const NOW = 1_800_000_000_000;
-export const LIMITS = { maxStartFailures: 3, retryBaseMs: 2000, retryMaxMs: 60_000 };
-
-export function desired(over: Partial<Desired> = {}): Desired {
-  return {
-    endpointId: '00000000-0000-4000-8000-000000000000',
-    phase: 'running',
-    generation: 1,
-    revision: 1,
-    sleepGeneration: 0,
-    minReplica: 1,
-    maxReplica: 1,
-    engine: 'llamacpp',
-    model: 'owner/model',
-    pinned: true,
-    limits: LIMITS,
-    targetReplica: 0,
-    lastReplicaNumber: 0,
-    liveReplicas: [],
-    ...over,
-  };
-}
+import { desired, NOW } from './examples.ts';
 
 /** What one round did. */
 export interface Round {

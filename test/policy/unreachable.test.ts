@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { ReplicaView } from '../../spec/lifecycle.ts';
 import { type Observed, plan } from '../../workflows/policy/plan.ts';
 import { newReplica } from '../../workflows/policy/view.ts';
-import { desired, NOW, Simulation } from './simulation.ts';
+import { desired, NOW } from './examples.ts';
+import { Simulation } from './simulation.ts';
 
 function serving(number: number, over: Partial<ReplicaView> = {}): ReplicaView {
   return { ...newReplica(number, 1, NOW), stage: 'running', hostId: 'h', readyAt: NOW, ...over };
