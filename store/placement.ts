@@ -91,19 +91,34 @@ export function chooseToFree(
   return [];
 }
 
-/** The longest frozen first; before them those that are on their way out, so that no other goes in their stead. */
-async function frozenReplicas(store: Store): Promise<FrozenReplica[]> {
+/**
+ * Every place that is taken, and by whom, the longest at rest first; before them those on their way out, so that no other
+ * goes in their stead. Read at once: of one that has just gone, neither its place nor itself may be seen alone.
+ */
+async function placesTaken(store: Store) {
   return await store
-    .selectFrom('replicas as r')
-    .innerJoin('allocations as a', 'a.replica_id', 'r.id')
+    .selectFrom('allocations as a')
+    .innerJoin('replicas as r', 'r.id', 'a.replica_id')
     .innerJoin('endpoints as e', 'e.id', 'r.endpoint_id')
-    .select(['r.id as replicaId', 'e.namespace', 'e.name', 'r.number', 'a.host_id as hostId'])
-    .select(['a.memory_bytes as memoryBytes', 'a.gpus'])
-    .where('r.standby', '=', 'frozen')
-    .where('r.stopped_at', 'is', null)
+    .select(['a.replica_id', 'a.host_id', 'a.cpus', 'a.memory_bytes', 'a.gpus'])
+    .select(['e.namespace', 'e.name', 'r.number', 'r.standby', 'r.stopped_at'])
     .orderBy(sql`r.stage = 'standby'`)
     .orderBy('r.stage_since')
     .execute();
+}
+
+function frozenOf(taken: Awaited<ReturnType<typeof placesTaken>>): FrozenReplica[] {
+  return taken
+    .filter(({ standby, stopped_at }) => standby === 'frozen' && stopped_at === null)
+    .map(({ replica_id, host_id, memory_bytes, gpus, namespace, name, number }) => ({
+      replicaId: replica_id,
+      namespace,
+      name,
+      number,
+      hostId: host_id,
+      memoryBytes: memory_bytes,
+      gpus,
+    }));
 }
 
 /** A host and what the given places take of it. */
@@ -173,17 +188,17 @@ export async function reservePlace(
       .executeTakeFirst();
     if (held) return { hostId: held.host_id };
 
-    const used = await tx.selectFrom('allocations').selectAll().execute();
+    const taken = await placesTaken(tx);
     const rooms = hosts.map((host) =>
       roomOf(
         host,
-        used.filter((a) => a.host_id === host.id),
+        taken.filter((a) => a.host_id === host.id),
       ),
     );
     const suited = hostsWithDriver(rooms, want.need);
     const place = chooseHost(suited, want.need, want.cpuOvercommit);
     if (!place) {
-      const free = chooseToFree(suited, await frozenReplicas(tx), want.need, want.cpuOvercommit);
+      const free = chooseToFree(suited, frozenOf(taken), want.need, want.cpuOvercommit);
       const why = explainNoRoom(rooms, want.need, want.cpuOvercommit);
       const message = free.length ? `${why}; freeing ${free.length} frozen` : why;
       return { hostId: null, message, nowhere: fitsNowhere(suited, want.need, want.cpuOvercommit), free };

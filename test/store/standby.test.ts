@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { beginReplica, loadDesired, reportReplica } from '../../store/lifecycle.ts';
 import { chooseToFree, type FrozenReplica, type HostRoom, reservePlace } from '../../store/placement.ts';
 import { addRoute, openReplica, startDraining, stopDraining } from '../../store/routes.ts';
 import { restReplica, retakePlace } from '../../store/standby.ts';
+import { eventually } from '../support/eventually.ts';
 import { type TestDatabase, testDatabase } from '../support/postgres.ts';
 
 const GIB = 1024 ** 3;
@@ -214,6 +216,30 @@ describe('store: a replica at rest', () => {
     );
     await over(first);
     assert.deepEqual(await reservePlace(db.store, { ...want, replicaId: third }), { hostId: 'h' });
+    await over(second);
+    await over(third);
+  });
+
+  it('no other has to go in the moment in which one has gone', async () => {
+    const first = await serving();
+    await rest(first, 'frozen');
+    const second = await serving();
+    await rest(second, 'frozen');
+    const third = 'r-late';
+    await beginReplica(db.store, { replicaId: third, endpointId, number: 101, revision: 1 });
+    // Whoever asks whose the places are waits here, and the one frozen longest goes meanwhile.
+    const asked = await db.store.transaction().execute(async (tx) => {
+      await sql`LOCK TABLE endpoints IN ACCESS EXCLUSIVE MODE`.execute(tx);
+      const asking = reservePlace(db.store, { ...want, replicaId: third });
+      await eventually('it waits', async () => {
+        const { rows } = await sql`SELECT 1 FROM pg_locks WHERE NOT granted`.execute(tx);
+        return rows.length > 0;
+      });
+      await tx.deleteFrom('allocations').where('replica_id', '=', first).execute();
+      await reportReplica(tx, { replicaId: first, stage: 'stopped', message: '' });
+      return { asking };
+    });
+    assert.deepEqual(await asked.asking, { hostId: 'h' });
     await over(second);
     await over(third);
   });
