@@ -118,7 +118,8 @@ async function nameTaken(
     .where('namespace', '=', namespace)
     .where('name', '=', name)
     .executeTakeFirst();
-  return conflict(namespace, name, row?.phase ?? 'running');
+  // Without a row its deletion has just ended: the next try succeeds.
+  return conflict(namespace, name, row?.phase ?? 'deleted');
 }
 
 function conflict(namespace: string, name: string, phase: DesiredPhase): EndpointsError {
