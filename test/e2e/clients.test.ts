@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import OpenAI from 'openai';
+import { eventually } from '../support/eventually.ts';
 import { FILE, IMAGE, Installation, MODEL, needsInstallation } from '../support/installation.ts';
 import { pythonVenv } from '../support/python.ts';
 
@@ -38,7 +39,11 @@ describe('end to end: real clients', function () {
       timeout: 200_000,
     });
     assert.match(stdout, /all done$/m);
-    assert.deepEqual(await installation.containers('client'), []);
+    await eventually(
+      'the deleted endpoint has no container',
+      async () => (await installation.containers('client')).length === 0,
+      { timeoutMs: 60_000 },
+    );
   });
 
   it('openai chats, streamed and not', async () => {

@@ -83,7 +83,9 @@ assert endpoint.status == "scaledToZero", endpoint.status
 while "stopping" in endpoint.fetch().raw["status"]["message"]:
     time.sleep(0.2)
 assert endpoint.client.chat_completion([{"role": "user", "content": "Wake up"}], max_tokens=4).choices
-assert endpoint.fetch().status == "running", endpoint.status
+# It serves a moment before its state says so.
+endpoint.wait(timeout=30, refresh_every=1)
+assert endpoint.status == "running", endpoint.status
 
 endpoint.delete()
 try:
