@@ -9,12 +9,10 @@ const TOLD_WITHIN_MS = 1000;
 /** After it the process that forks is taken for gone. */
 const COLLECTED_WITHIN_MS = 2000;
 
-const COLLECT = 'scrape: collect';
-const TELL = 'scrape: tell';
-interface Told {
+/** What processes ask each other, by what the answer has in it. */
+const QUESTIONS = { told: 'scrape: tell', collected: 'scrape: collect' } as const;
+interface Answers {
   told: Families;
-}
-interface Collected {
   collected: Families[];
 }
 
@@ -25,13 +23,12 @@ interface Collected {
 export class Scrape {
   readonly #own: () => Promise<Families>;
   #running: Promise<Families[]> | null = null;
-  readonly #onMessage = (message: unknown): void => {
-    if (message === TELL) void this.#own().then((told) => process.send?.({ told } satisfies Told));
-  };
 
   constructor(own: () => Promise<Families>) {
     this.#own = own;
-    if (cluster.isWorker) process.on('message', this.#onMessage);
+    cluster.worker?.on('message', (message: unknown) => {
+      if (message === QUESTIONS.told) void own().then((told) => answer({ told }));
+    });
   }
 
   /** Of every process of this machine, this one included; of this one alone when it was not forked. */
@@ -43,67 +40,54 @@ export class Scrape {
   }
 
   async #all(): Promise<Families[]> {
-    return (cluster.isWorker && (await collected())) || [await this.#own()];
+    const all = cluster.worker && (await ask(cluster.worker, 'collected', COLLECTED_WITHIN_MS));
+    return all ?? [await this.#own()];
   }
-}
-
-/** Null when the process that forked this one does not answer. */
-function collected(): Promise<Families[] | null> {
-  return new Promise((resolve) => {
-    const end = (all: Families[] | null) => {
-      clearTimeout(timer);
-      process.off('message', onMessage);
-      resolve(all);
-    };
-    const onMessage = (message: unknown) => {
-      if (has<Collected>(message, 'collected')) end(message.collected);
-    };
-    const timer = setTimeout(end, COLLECTED_WITHIN_MS, null);
-    process.on('message', onMessage);
-    process.send?.(COLLECT, (error: Error | null) => {
-      if (error) end(null);
-    });
-  });
 }
 
 /** In the process that forks: answers each that collects with what all of them tell. */
 export function collectForScrapes(): void {
   let running: Promise<Families[]> | null = null;
   cluster.on('message', (asking, message) => {
-    if (message !== COLLECT) return;
+    if (message !== QUESTIONS.collected) return;
     running ??= collect().finally(() => {
       running = null;
     });
-    void running.then((all) => asking.send({ collected: all } satisfies Collected, () => undefined));
+    void running.then((collected) => answer({ collected }, asking));
   });
 }
 
 async function collect(): Promise<Families[]> {
   const workers = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
-  const told = await Promise.all(workers.map(tell));
+  const told = await Promise.all(workers.map((worker) => ask(worker, 'told', TOLD_WITHIN_MS)));
   return told.filter((families) => families !== null);
 }
 
-/** Null when it does not in time. */
-function tell(worker: Worker): Promise<Families | null> {
+/** Asks the process at the other end; null when it does not answer in time. */
+function ask<K extends keyof Answers>(peer: Worker, wanted: K, withinMs: number): Promise<Answers[K] | null> {
   return new Promise((resolve) => {
-    const end = (families: Families | null) => {
+    const end = (said: Answers[K] | null) => {
       clearTimeout(timer);
-      worker.off('message', onMessage);
-      resolve(families);
+      peer.off('message', onMessage);
+      resolve(said);
     };
     const onMessage = (message: unknown) => {
-      if (has<Told>(message, 'told')) end(message.told);
+      if (isAnswer(message, wanted)) end(message[wanted]);
     };
-    const timer = setTimeout(end, TOLD_WITHIN_MS, null);
-    worker.on('message', onMessage);
-    worker.send(TELL, (error) => {
+    const timer = setTimeout(end, withinMs, null);
+    peer.on('message', onMessage);
+    peer.send(QUESTIONS[wanted], (error) => {
       if (error) end(null);
     });
   });
 }
 
+/** One that is gone by now needs it no more. */
+function answer(said: Partial<Answers>, asking: Worker | undefined = cluster.worker): void {
+  asking?.send(said, () => undefined);
+}
+
 /** Messages between our own processes need no further look. */
-function has<T>(message: unknown, key: keyof T & string): message is T {
-  return typeof message === 'object' && message !== null && key in message;
+function isAnswer<K extends keyof Answers>(message: unknown, wanted: K): message is Pick<Answers, K> {
+  return typeof message === 'object' && message !== null && wanted in message;
 }

@@ -133,6 +133,16 @@ describe('store: a replica at rest', () => {
     });
     return replicaId;
   }
+  /** Two that hold all there is while they rest, the first one longest, and a third that finds no room. */
+  async function noRoomFor(thirdNumber: number) {
+    const first = await serving();
+    await rest(first, 'frozen');
+    const second = await serving();
+    await rest(second, 'frozen');
+    const third = `r${thirdNumber}`;
+    await beginReplica(db.store, { replicaId: third, endpointId, number: thirdNumber, revision: 1 });
+    return { first, second, third };
+  }
   const row = (id: string) =>
     db.store.selectFrom('replicas').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
   const place = (id: string) =>
@@ -192,12 +202,7 @@ describe('store: a replica at rest', () => {
   });
 
   it('frozen, it has to go when another finds no room; one at rest without memory does not', async () => {
-    const first = await serving();
-    await rest(first, 'frozen');
-    const second = await serving();
-    await rest(second, 'frozen');
-    const third = 'r-third';
-    await beginReplica(db.store, { replicaId: third, endpointId, number: 100, revision: 1 });
+    const { first, second, third } = await noRoomFor(100);
     const refused = await reservePlace(db.store, { ...want, replicaId: third });
     assert.ok(refused.hostId === null);
     assert.deepEqual(
@@ -221,12 +226,7 @@ describe('store: a replica at rest', () => {
   });
 
   it('no other has to go in the moment in which one has gone', async () => {
-    const first = await serving();
-    await rest(first, 'frozen');
-    const second = await serving();
-    await rest(second, 'frozen');
-    const third = 'r-late';
-    await beginReplica(db.store, { replicaId: third, endpointId, number: 101, revision: 1 });
+    const { first, second, third } = await noRoomFor(101);
     // Whoever asks whose the places are waits here, and the one frozen longest goes meanwhile.
     const asked = await db.store.transaction().execute(async (tx) => {
       await sql`LOCK TABLE endpoints IN ACCESS EXCLUSIVE MODE`.execute(tx);

@@ -33,11 +33,7 @@ interface HubControl {
 }
 
 /** Numbers of things that replicas have in the store. */
-interface Holdings {
-  places: number;
-  routes: number;
-  replicas: number;
-}
+type Holdings = Record<'places' | 'routes' | 'replicas', number>;
 
 /**
  * A whole installation as a user starts it (`endpoints up`), with a data directory and ports of its own, and a Hub
@@ -267,7 +263,7 @@ export class Installation {
       `SELECT (SELECT count(*)::int FROM allocations) AS places, (SELECT count(*)::int FROM routes) AS routes,
         (SELECT count(*)::int FROM replicas WHERE stopped_at IS NULL) AS replicas`,
     );
-    return held as Record<keyof Holdings, number>;
+    return held as Holdings;
   }
 
   /** One statement on the database. */
